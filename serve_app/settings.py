@@ -1,0 +1,124 @@
+"""Settings of the service, each an environment variable ``SPHEROSERVE_<NAME>``."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from deployments.errors import ConfigurationError
+
+ENV_PREFIX = "SPHEROSERVE_"
+
+_MIB = 1024 * 1024
+
+
+class Settings(BaseSettings):
+    """Limits and times of the HTTP edge.
+
+    Build it with :meth:`from_environment`, which turns a bad value into one sentence.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True)
+
+    # Uploads
+    max_file_bytes: int = Field(
+        default=64 * _MIB,
+        ge=1,
+        description="Most bytes of one uploaded file; more is refused with 413.",
+    )
+    max_body_bytes: int = Field(
+        default=128 * _MIB,
+        ge=1,
+        description="Most bytes of one request body; more is refused with 413.",
+    )
+    max_files: int = Field(
+        default=128,
+        ge=1,
+        le=10_000,
+        description="Most files in one request, whatever the model allows.",
+    )
+    max_form_fields: int = Field(
+        default=16, ge=1, le=1000, description="Most form fields in one request that are not files."
+    )
+    max_field_bytes: int = Field(
+        default=65_536, ge=64, description="Most bytes of one form field that is not a file."
+    )
+    upload_stall_seconds: float = Field(
+        default=30.0,
+        gt=0,
+        description="An upload that sends nothing for this long is cut with 408.",
+    )
+    request_timeout_seconds: float = Field(
+        default=240.0,
+        gt=0,
+        description="End-to-end time of one request; after it the answer is 504.",
+    )
+    retry_after_seconds: int = Field(
+        default=2,
+        ge=1,
+        le=3600,
+        description="Value of the Retry-After header that 503 and 429 carry.",
+    )
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=("*",),
+        description="Origins whose pages may call the service, separated by commas; "
+        "* allows all, an empty value none.",
+    )
+
+    # Images
+    max_image_pixels: int = Field(
+        default=100_000_000, ge=1, description="Most pixels of one image; more is refused with 413."
+    )
+    decode_workers: int = Field(
+        default=2,
+        ge=1,
+        le=256,
+        description="Child processes of one ingress replica that decode images.",
+    )
+    decode_memory_mb: int = Field(
+        default=2048, ge=256, description="Address space of one child process in MiB."
+    )
+    decode_cpu_seconds: int = Field(
+        default=20, ge=1, description="CPU time that one task may use in a child process."
+    )
+    decode_wall_seconds: float = Field(
+        default=30.0, gt=0, description="Wall time after which a task in a child process is ended."
+    )
+
+    metrics_convention: Literal["2025", "2026"] = Field(
+        default="2026",
+        description="Formulas of the shape metrics where a request names none: those of "
+        "SpheroSeg's releases of 2025 or of 2026.",
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO", description="Least severe log line that is written."
+    )
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _split_origins(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(origin.strip() for origin in value.split(",") if origin.strip())
+        return value
+
+    @classmethod
+    def from_environment(cls) -> "Settings":
+        """Read the environment.
+
+        Raises:
+            ConfigurationError: A value cannot be read or is out of range.
+        """
+        try:
+            settings = cls()
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            name = ENV_PREFIX + str(first["loc"][0]).upper()
+            raise ConfigurationError(
+                f"{name} is {first['input']!r}, but: {first['msg']}."
+            ) from error
+        if settings.max_file_bytes > settings.max_body_bytes:
+            raise ConfigurationError(
+                f"{ENV_PREFIX}MAX_FILE_BYTES is {settings.max_file_bytes}, above "
+                f"{ENV_PREFIX}MAX_BODY_BYTES, which is {settings.max_body_bytes}."
+            )
+        return settings
