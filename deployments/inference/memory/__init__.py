@@ -1,0 +1,1 @@
+"""Out of memory never costs a request: what to admit, how to run it, what to learn."""
