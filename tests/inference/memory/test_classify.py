@@ -78,47 +78,43 @@ def test_anything_else_is_about_an_item(error: Exception) -> None:
     assert classify(error).kind is Kind.ITEM
 
 
-def test_wrapping_does_not_hide_a_shortage() -> None:
-    try:
+def chain(first: Exception, second: Exception, how: str) -> Exception:
+    """Raise ``second`` while ``first`` is handled, and return it."""
+
+    def fail() -> None:
         try:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.50 GiB.")
-        except RuntimeError as error:
-            raise ValueError("inference failed") from error
-    except ValueError as error:
-        problem = classify(error)
+            raise first
+        except type(first) as error:
+            if how == "cause":
+                raise second from error
+            if how == "suppressed":
+                raise second from None
+            raise second  # noqa: B904 - the implicit context is what is tested
+
+    with pytest.raises(type(second)) as caught:
+        fail()
+    return caught.value
+
+
+def test_wrapping_does_not_hide_a_shortage() -> None:
+    oom = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.50 GiB.")
+    problem = classify(chain(oom, ValueError("inference failed"), "cause"))
     assert problem.kind is Kind.OOM
     assert problem.requested_bytes == 3 * 2**29
     assert problem.error_type == "OutOfMemoryError"
 
 
 def test_a_failure_while_cleaning_up_does_not_hide_a_shortage() -> None:
-    try:
-        try:
-            raise MemoryError
-        except MemoryError:
-            raise KeyError("cleanup")  # noqa: B904 - the implicit context is what is tested
-    except KeyError as error:
-        assert classify(error).kind is Kind.OOM
+    assert classify(chain(MemoryError(), KeyError("cleanup"), "context")).kind is Kind.OOM
 
 
 def test_a_lost_device_outweighs_a_shortage() -> None:
-    try:
-        try:
-            raise MemoryError
-        except MemoryError as error:
-            raise RuntimeError("CUDA error: an illegal memory access was encountered") from error
-    except RuntimeError as error:
-        assert classify(error).kind is Kind.FATAL
+    lost = RuntimeError("CUDA error: an illegal memory access was encountered")
+    assert classify(chain(MemoryError(), lost, "cause")).kind is Kind.FATAL
 
 
 def test_a_suppressed_context_does_not_count() -> None:
-    try:
-        try:
-            raise MemoryError
-        except MemoryError:
-            raise ValueError("bad image") from None
-    except ValueError as error:
-        assert classify(error).kind is Kind.ITEM
+    assert classify(chain(MemoryError(), ValueError("bad"), "suppressed")).kind is Kind.ITEM
 
 
 @pytest.mark.parametrize(

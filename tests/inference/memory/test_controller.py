@@ -4,8 +4,8 @@ import threading
 from dataclasses import replace
 
 import pytest
-from benchmarks.virtual_device import VirtualClock
 
+from benchmarks.virtual_device import VirtualClock
 from deployments.errors import ConfigurationError
 from deployments.inference.memory.controller import MemoryController
 from deployments.inference.memory.state import MemoryKey, Policy, State

@@ -1,10 +1,12 @@
 """Every item is answered exactly once, with its own result or its own error."""
 
+import gc
+import weakref
 from collections.abc import Sequence
 
 import pytest
-from benchmarks.virtual_device import OOM_TEXT, VirtualClock, VirtualDevice, Work
 
+from benchmarks.virtual_device import OOM_TEXT, VirtualClock, VirtualDevice, Work
 from deployments.errors import ImageExceedsMemory, InferenceFailed, RetryElsewhere
 from deployments.inference.memory.controller import MemoryController
 from deployments.inference.memory.executor import BatchExecutor, Call
@@ -80,7 +82,6 @@ def test_out_of_memory_halves_releases_and_is_remembered() -> None:
 
 def test_the_ceiling_is_read_again_before_every_call() -> None:
     device = VirtualDevice(capacity=8)
-    setup = Setup(device)
 
     def shrinking(batch: Sequence[Work]) -> list[int]:
         if len(device.calls) == 1:
@@ -217,20 +218,17 @@ def test_a_library_failure_is_believed_to_be_a_shortage_once(text: str) -> None:
     assert setup.controller.down
 
 
-def test_growth_is_reported() -> None:
-    device = VirtualDevice(capacity=4)
-    setup = Setup(device, max_cost=80)
-    setup.run(*images(10, cost=8)[:1], *images(1))
+def test_a_ceiling_that_rose_is_reported() -> None:
+    setup = Setup(VirtualDevice(capacity=4))
+    setup.run(*images(8))
     setup.decisions.clear()
     setup.controller.reset()
-    setup.run(*images(2))
-    assert setup.events() == [Event.REGROW]
+    setup.run(*images(4))
+    assert [(d.event, d.ceiling) for d in setup.decisions] == [(Event.REGROW, 8)]
+    assert setup.decisions[0].reason == "the ceiling rose from 4"
 
 
 def test_nothing_of_a_failed_call_is_alive_when_it_is_freed_and_retried() -> None:
-    import gc
-    import weakref
-
     class Tensor:
         pass
 
