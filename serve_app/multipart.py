@@ -1,0 +1,186 @@
+"""Multipart forms, read into memory while they arrive.
+
+Starlette's parser puts files into temporary files, has no limit for one file and takes a body
+that was cut off for a complete one. This one keeps what the body limit bounds in memory.
+"""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from deployments.errors import InvalidRequest, PayloadTooLarge
+
+
+@dataclass(frozen=True, slots=True)
+class FormLimits:
+    """Limits of one form.
+
+    Attributes:
+        max_files: Most parts that carry a file name.
+        max_fields: Most parts that carry none.
+        max_file_bytes: Most bytes of one file.
+        max_field_bytes: Most bytes of one field.
+        refuse_large_file: Whether one file above its limit ends the whole form. Otherwise its
+            bytes are thrown away and the others are read.
+    """
+
+    max_files: int
+    max_fields: int
+    max_file_bytes: int
+    max_field_bytes: int
+    refuse_large_file: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """One uploaded file.
+
+    Attributes:
+        filename: As the client sent it. Never use it as a path.
+        data: The bytes; empty when there were too many.
+        too_large: Whether there were more bytes than one file may have.
+    """
+
+    filename: str
+    data: bytes
+    too_large: bool = False
+
+
+Form = dict[str, list[str | Upload]]
+
+
+@dataclass(slots=True)
+class _Part:
+    """The part that is arriving."""
+
+    headers: dict[bytes, bytes] = field(default_factory=dict)
+    name: str = ""
+    filename: str | None = None
+    size: int = 0
+    data: bytearray = field(default_factory=bytearray)
+
+
+class _FormBuilder:
+    """Callbacks of python-multipart that collect parts into a form."""
+
+    def __init__(self, limits: FormLimits) -> None:
+        self.form: Form = {}
+        self.complete = False
+        self._limits = limits
+        self._files = 0
+        self._fields = 0
+        self._part = _Part()
+        self._header_name = bytearray()
+        self._header_value = bytearray()
+
+    def on_part_begin(self) -> None:
+        self._part = _Part()
+
+    def on_header_field(self, data: bytes, start: int, end: int) -> None:
+        self._header_name += data[start:end]
+
+    def on_header_value(self, data: bytes, start: int, end: int) -> None:
+        self._header_value += data[start:end]
+
+    def on_header_end(self) -> None:
+        self._part.headers[bytes(self._header_name).lower()] = bytes(self._header_value)
+        self._header_name.clear()
+        self._header_value.clear()
+
+    def on_headers_finished(self) -> None:
+        _, options = parse_options_header(self._part.headers.get(b"content-disposition"))
+        if b"name" not in options:
+            raise InvalidRequest("A part of the multipart body has no name.")
+        self._part.name = _decode(options[b"name"])
+        if b"filename" in options:
+            self._part.filename = _decode(options[b"filename"])
+            self._files += 1
+        else:
+            self._fields += 1
+        if self._files > self._limits.max_files:
+            raise InvalidRequest(f"body: more than {self._limits.max_files} files.")
+        if self._fields > self._limits.max_fields:
+            raise InvalidRequest(f"body: more than {self._limits.max_fields} form fields.")
+
+    def on_part_data(self, data: bytes, start: int, end: int) -> None:
+        part, limits = self._part, self._limits
+        part.size += end - start
+        if part.filename is None and part.size > limits.max_field_bytes:
+            raise PayloadTooLarge(
+                f"{part.name}: larger than the limit of {limits.max_field_bytes} bytes."
+            )
+        if part.size <= limits.max_file_bytes:
+            part.data += memoryview(data)[start:end]
+        elif limits.refuse_large_file:
+            raise file_too_large(part.name, limits.max_file_bytes)
+        else:
+            part.data.clear()
+
+    def on_part_end(self) -> None:
+        part = self._part
+        value: str | Upload
+        if part.filename is None:
+            value = _decode(bytes(part.data))
+        else:
+            too_large = part.size > self._limits.max_file_bytes
+            value = Upload(part.filename, bytes(part.data), too_large)
+        self.form.setdefault(part.name, []).append(value)
+        self._part = _Part()
+
+    def on_end(self) -> None:
+        self.complete = True
+
+
+def file_too_large(name: str, max_bytes: int) -> PayloadTooLarge:
+    """Return the error for one file above its limit."""
+    return PayloadTooLarge(f"{name}: larger than the limit of {max_bytes} bytes.")
+
+
+async def read_form(content_type: str, chunks: AsyncIterator[bytes], limits: FormLimits) -> Form:
+    """Read a form; empty, and unread, if the content type is not multipart/form-data.
+
+    Args:
+        content_type: Value of the Content-Type header.
+        chunks: The body.
+        limits: What the form may hold.
+
+    Raises:
+        InvalidRequest: The body is malformed, cut off, or has too many parts.
+        PayloadTooLarge: A field, or a file that must not be, is too large.
+    """
+    kind, options = parse_options_header(content_type)
+    if kind != b"multipart/form-data":
+        return {}
+    if not options.get(b"boundary"):
+        raise InvalidRequest("The Content-Type multipart/form-data names no boundary.")
+    builder = _FormBuilder(limits)
+    try:
+        parser = MultipartParser(
+            options[b"boundary"],
+            {
+                "on_part_begin": builder.on_part_begin,
+                "on_header_field": builder.on_header_field,
+                "on_header_value": builder.on_header_value,
+                "on_header_end": builder.on_header_end,
+                "on_headers_finished": builder.on_headers_finished,
+                "on_part_data": builder.on_part_data,
+                "on_part_end": builder.on_part_end,
+                "on_end": builder.on_end,
+            },
+        )
+        async for chunk in chunks:
+            parser.write(chunk)
+    except FormParserError as error:
+        raise InvalidRequest("The multipart body is malformed.") from error
+    if not builder.complete:
+        raise InvalidRequest("The multipart body ends before its last boundary.")
+    return builder.form
+
+
+def _decode(value: bytes) -> str:
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError:
+        return value.decode("latin-1")

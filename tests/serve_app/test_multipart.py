@@ -1,0 +1,106 @@
+from collections.abc import AsyncIterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deployments.errors import InvalidRequest, PayloadTooLarge
+from serve_app.multipart import Form, FormLimits, Upload, read_form
+from tests.serve_app.fakes import multipart
+
+LIMITS = FormLimits(
+    max_files=3, max_fields=2, max_file_bytes=1000, max_field_bytes=100, refuse_large_file=True
+)
+CONTENT_TYPE = multipart()[0]
+
+
+async def pieces(body: bytes, size: int) -> AsyncIterator[bytes]:
+    for start in range(0, len(body), size):
+        yield body[start : start + size]
+
+
+async def read(body: bytes, size: int = 7, content_type: str = CONTENT_TYPE) -> Form:
+    return await read_form(content_type, pieces(body, size), LIMITS)
+
+
+@given(
+    contents=st.lists(st.binary(max_size=300), max_size=3),
+    value=st.text(st.characters(codec="utf-8"), max_size=25),
+    size=st.integers(1, 400),
+)
+async def test_form_does_not_depend_on_how_it_arrives(
+    contents: list[bytes], value: str, size: int
+) -> None:
+    files = [("files", f"{n}.png", data) for n, data in enumerate(contents)]
+    form = await read(multipart(files, {"model": value})[1], size)
+    assert form.get("files", []) == [Upload(name, data) for _, name, data in files]
+    assert form["model"] == [value]
+
+
+@given(cut=st.integers(0, 150))
+async def test_body_that_is_cut_off_is_refused(cut: int) -> None:
+    _, body = multipart([("file", "a.png", b"\r\n--frontier\r\n" * 5)], {"model": "hrnet"})
+    with pytest.raises(InvalidRequest):
+        await read(body[: min(cut, len(body) - 5)])
+
+
+@pytest.mark.parametrize(
+    "name", ["žlutý kůň.png", "球状体.tif", "a%22b%0A.png", "../../etc/passwd", ""]
+)
+async def test_file_names_come_as_they_are(name: str) -> None:
+    form = await read(multipart([("file", name, b"x")])[1])
+    assert form == {"file": [Upload(name, b"x")]}
+
+
+@pytest.mark.parametrize(
+    "content_type", ["", "text/plain", "application/json", "application/x-www-form-urlencoded"]
+)
+async def test_other_content_types_are_empty_forms(content_type: str) -> None:
+    assert await read(b"file=x", content_type=content_type) == {}
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [
+        ("multipart/form-data", b""),
+        ("multipart/form-data; boundary=", b""),
+        ("multipart/form-data; boundary=" + "x" * 300, b""),
+        (CONTENT_TYPE, b""),
+        (CONTENT_TYPE, b"garbage"),
+        (
+            CONTENT_TYPE,
+            b"--frontier\r\nContent-Disposition: form-data\r\n\r\nx\r\n--frontier--\r\n",
+        ),
+        (CONTENT_TYPE, b"--frontier\r\n" + b"X: y\r\n" * 1000),
+        (CONTENT_TYPE, b"--frontier\r\nX: " + b"y" * 100_000),
+        (CONTENT_TYPE, b"--frontier\r\nbad header\r\n\r\nx\r\n--frontier--\r\n"),
+    ],
+    ids=[
+        "no boundary",
+        "empty boundary",
+        "long boundary",
+        "empty body",
+        "garbage",
+        "no name",
+        "many headers",
+        "long header",
+        "bad header",
+    ],
+)
+async def test_malformed_forms_are_refused(content_type: str, body: bytes) -> None:
+    with pytest.raises(InvalidRequest):
+        await read(body, content_type=content_type)
+
+
+async def test_number_of_parts_is_limited() -> None:
+    with pytest.raises(InvalidRequest, match="more than 3 files"):
+        await read(multipart([("f", "a", b"")] * 4)[1])
+    with pytest.raises(InvalidRequest, match="more than 2 form fields"):
+        await read(multipart(fields={"a": "", "b": "", "c": ""})[1])
+
+
+async def test_size_of_parts_is_limited() -> None:
+    with pytest.raises(PayloadTooLarge, match=r"^f: larger than the limit of 1000 bytes"):
+        await read(multipart([("f", "a", b"x" * 1001)])[1])
+    with pytest.raises(PayloadTooLarge, match=r"^a: larger than the limit of 100 bytes"):
+        await read(multipart(fields={"a": "x" * 101})[1])
