@@ -18,7 +18,8 @@
     │   ├── DeadlineExceeded        not answered within the time allowed
     │   ├── InferenceFailed         the network raised
     │   ├── WorkerDied              a child process ended before it answered
-    │   └── InsufficientStorage     the disk is full
+    │   ├── InsufficientStorage     the disk is full
+    │   └── StoreUnavailable        the job store does not answer
     ├── RetryElsewhere              this replica cannot; another one may (never leaves the ingress)
     └── ConfigurationError          refused at start-up
         └── WeightsError            a weight file that does not fit its network
@@ -129,6 +130,10 @@ class WorkerDied(ServerError):
 
 class InsufficientStorage(ServerError):
     """The disk is full."""
+
+
+class StoreUnavailable(ServerError):
+    """The database of the job store does not answer, or too slowly."""
 
 
 class RetryElsewhere(ServiceError):
