@@ -127,6 +127,10 @@ class ModelConfig(ModelSpec):
         """The structural part."""
         return ModelSpec(**{name: getattr(self, name) for name in ModelSpec.model_fields})
 
+    def weights_and_widths(self) -> Tunables:
+        """What of the tunables decides which network is built."""
+        return Tunables(weights=self.weights, widths=self.widths)
+
     def tunables(self, sizes: BatchSizes, name: str, request_timeout_s: float) -> Tunables:
         """The part that travels in ``user_config``."""
         size = sizes.of(name)

@@ -53,6 +53,11 @@ class Settings(BaseSettings):
         gt=0,
         description="End-to-end time of one request; after it the answer is 504.",
     )
+    max_queued_requests: int = Field(
+        default=200,
+        ge=1,
+        description="Images that one ingress replica holds for one model; more is answered 503.",
+    )
     retry_after_seconds: int = Field(
         default=2,
         ge=1,

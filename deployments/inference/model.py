@@ -4,6 +4,7 @@ A model that is not one of ours needs a class with these methods and an entry in
 that names it (docs/add-a-model.md).
 """
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from deployments.inference.types import Polygons, UInt8Array
@@ -15,14 +16,20 @@ if TYPE_CHECKING:
 class SegmentationModel(Protocol):
     """One kind of model. Instances are created without arguments and hold no state."""
 
-    def build(self, widths: dict[str, object]) -> "nn.Module":
-        """Return the network, untrained, in the widths of models.yaml.
+    def build(self, widths: Mapping[str, object], input_size: int) -> "nn.Module":
+        """Return the network, untrained.
 
-        Called on the model replica, under ``torch.device("meta")``. The network maps float32
-        (N, 3, S, S), normalised by the model's preset, to logits (N, 1, S, S).
+        Called on the model replica, under ``torch.device("meta")`` where weights follow. The
+        network maps float32 (N, 3, S, S), normalised by the model's preset, to logits
+        (N, 1, S, S).
+
+        Args:
+            widths: Width parameters, from the weight file or models.yaml; none are the
+                reference widths.
+            input_size: The side S in pixels that it will be given.
 
         Raises:
-            ConfigurationError: The widths do not make a network.
+            ConfigurationError: The widths make no network, or it cannot take that size.
         """
         ...
 

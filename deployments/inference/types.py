@@ -7,6 +7,9 @@ import numpy.typing as npt
 
 UInt8Array = npt.NDArray[np.uint8]
 
+UNTRAINED = "untrained weights"
+"""Stands for the name of the weight file where there is none."""
+
 
 @dataclass(frozen=True, slots=True)
 class PreparedImage:
@@ -35,3 +38,22 @@ class Polygons:
 
     json: bytes
     confidences: list[float]
+
+
+@dataclass(frozen=True, slots=True)
+class ProbabilityMap:
+    """What a model replica answers for one image.
+
+    Attributes:
+        probability: uint8 (S, S), 255 = probability 1.
+        batch_size: Images in the device call that served this one.
+        device: Where the call ran, ``cpu`` or ``cuda:N``.
+        seconds: Wall time of the device call.
+        queue_seconds: Time from arrival at the replica to the start of the device call.
+    """
+
+    probability: UInt8Array
+    batch_size: int
+    device: str
+    seconds: float
+    queue_seconds: float

@@ -1,0 +1,193 @@
+"""One replica of one model: gate, batch queue, and the thread that runs the network.
+
+The class is bound once per model by ``serve_app/app.py``. Its event loop never blocks: loading
+and device calls run in one thread of their own, so that only one thing is on the device at a
+time and ``check_health`` answers meanwhile.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import ray
+from ray import serve
+
+from deployments.batch_metrics import BatchMetrics
+from deployments.config import ModelSpec, Tunables
+from deployments.errors import ConfigurationError, DeadlineExceeded, InferenceFailed, ServiceError
+from deployments.gate import Gate
+from deployments.inference.runner import BatchItem, ModelRunner, load_runner
+from deployments.inference.types import ProbabilityMap, UInt8Array
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+# A replica without instructions yet forms batches of one; reconfigure() sets the real size.
+_INITIAL_BATCH = 1
+
+
+class Segmenter:
+    """Serves one model.
+
+    Args:
+        name: Name of the model, which is also the name of the deployment.
+        spec: A ``ModelSpec`` as plain values.
+    """
+
+    def __init__(self, name: str, spec: dict[str, object]) -> None:
+        self._name = name
+        self._spec = ModelSpec.model_validate(spec)
+        self._device = assigned_device(self._spec.device)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
+        self._gate = Gate()
+        self._tunables: Tunables | None = None
+        self._runner: ModelRunner | None = None
+        self._metrics = BatchMetrics(name)
+        self._hung_at = float("inf")
+        self._join_batch = serve.batch(
+            max_batch_size=_INITIAL_BATCH, batch_wait_timeout_s=0.0, max_concurrent_batches=1
+        )(self._run_batch)
+
+    async def reconfigure(self, user_config: dict[str, object]) -> None:
+        """Take over tunables; called by Serve before the first request and at every change.
+
+        New weights are loaded and warmed up beside the old ones, which go on serving until
+        the new network has answered a full batch.
+
+        Raises:
+            ConfigurationError: The tunables are not valid, or the weights do not fit. The
+                replica keeps what it had.
+        """
+        tunables = Tunables.model_validate(user_config)
+        old = self._tunables
+        if self._runner is None or old is None or needs_reload(old, tunables):
+            spec, device = self._spec, self._device
+            self._runner = await self._in_thread(
+                lambda: load_runner(self._name, spec, tunables, device)
+            )
+        else:
+            runner = self._runner
+            await self._in_thread(lambda: runner.tune(tunables))
+        self._tunables = tunables
+        self._join_batch.set_max_batch_size(self._batch_size())
+        self._join_batch.set_batch_wait_timeout_s(tunables.batch_wait_ms / 1000)
+
+    async def segment(self, pixels: UInt8Array, seconds: float) -> ProbabilityMap:
+        """Run the network on one image, together with others that wait.
+
+        Args:
+            pixels: uint8 (S, S, 3) RGB at the model's input size.
+            seconds: Time that the caller will still wait. An image whose time is up is dropped
+                before it reaches the device.
+
+        Raises:
+            DeadlineExceeded: Its time was up.
+            ImageExceedsMemory: It does not fit the device even alone.
+            RetryElsewhere: The device of this replica has failed.
+            InferenceFailed: The network raised.
+        """
+        request_id = serve.context._get_serve_request_context().request_id
+        now = time.monotonic()
+        item = BatchItem(pixels, arrived=now, deadline=now + seconds, request_id=request_id)
+        await self._gate.wait()
+        outcome: ProbabilityMap | ServiceError = await self._join_batch(item)
+        if isinstance(outcome, ServiceError):
+            raise outcome
+        return outcome
+
+    async def describe(self) -> dict[str, object]:
+        """What this replica is and has done, as JSON-ready values for /api/v1/models."""
+        if self._runner is None:
+            raise ConfigurationError(f"{self._name} has no weights yet")
+        return {
+            "pid": os.getpid(),
+            **self._runner.describe(),
+            "waiting": self._gate.waiting,
+            "busy": self._hung_at != float("inf"),
+        }
+
+    def check_health(self) -> None:
+        """Called by Serve; raising makes it replace this replica.
+
+        Raises:
+            InferenceFailed: The device has failed, or a device call hangs.
+        """
+        if time.monotonic() > self._hung_at:
+            raise InferenceFailed(f"a device call of {self._name} hangs")
+        if self._runner is not None:
+            self._runner.check_health()
+
+    async def _run_batch(self, items: list[BatchItem]) -> list[ProbabilityMap | ServiceError]:
+        """The batch function. Nothing escapes it, since what does would hang or fail everyone.
+
+        An exception here reaches all callers of the batch, and a ``BaseException`` none of
+        them, ever; so each item's outcome travels in the list.
+        """
+        self._gate.close()
+        try:
+            return await self._execute(items)
+        except BaseException as error:
+            log.exception("batch of %s failed", self._name)
+            failure = InferenceFailed(f"{self._name} failed: {type(error).__name__}")
+            return [failure for _ in items]
+        finally:
+            size = self._batch_size()
+            self._join_batch.set_max_batch_size(size)
+            self._gate.open(size)
+
+    async def _execute(self, items: list[BatchItem]) -> list[ProbabilityMap | ServiceError]:
+        runner = self._runner
+        if runner is None:
+            raise ConfigurationError(f"{self._name} has no weights yet")
+        now = time.monotonic()
+        live = [item for item in items if item.deadline > now]
+        late = DeadlineExceeded(f"{self._name} could not start within the time allowed")
+        if not live:
+            return [late for _ in items]
+        self._hung_at = max(item.deadline for item in live)
+        try:
+            crowded = self._gate.waiting > 0
+            done = await self._in_thread(lambda: runner.run(live, crowded))
+        finally:
+            self._hung_at = float("inf")
+        self._metrics.record(done)
+        answers = iter(done)
+        return [next(answers) if item.deadline > now else late for item in items]
+
+    def _batch_size(self) -> int:
+        return self._runner.batch_size() if self._runner is not None else _INITIAL_BATCH
+
+    async def _in_thread(self, function: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function)
+
+    def __del__(self) -> None:
+        with contextlib.suppress(AttributeError):
+            self._thread.shutdown(wait=False, cancel_futures=True)
+
+
+def needs_reload(old: Tunables, new: Tunables) -> bool:
+    """Whether the change concerns the network itself."""
+    return (old.weights, old.widths) != (new.weights, new.widths)
+
+
+def assigned_device(kind: str) -> str:
+    """The device that Ray assigned to this replica.
+
+    ``torch.cuda.is_available()`` says nothing about that: a replica without a GPU share sees
+    every GPU of its node.
+
+    Raises:
+        ConfigurationError: A GPU is asked for and Ray assigned none.
+    """
+    if kind == "cpu":
+        return "cpu"
+    if not ray.get_gpu_ids():
+        raise ConfigurationError("device cuda needs num_gpus above 0 in models.yaml")
+    # Ray narrows CUDA_VISIBLE_DEVICES to the assigned GPU, which torch then calls number 0.
+    return "cuda:0"

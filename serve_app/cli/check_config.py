@@ -1,0 +1,33 @@
+"""``spheroserve check-config``: would it start, and as what."""
+
+from pathlib import Path
+
+import click
+
+from deployments.config import load_profile
+from serve_app.cli.options import config_option, env_file_option, profile_option, read_env_file
+
+
+@click.command("check-config")
+@profile_option
+@config_option
+@env_file_option
+def check_config(profile: str, directory: Path, env_file: Path | None) -> None:
+    """Check the configuration without starting anything; exit code 1 if it cannot work."""
+    read_env_file(env_file)
+    from serve_app.preflight import check_profile
+    from serve_app.serve_config import render, required_cpus
+    from serve_app.settings import Settings
+
+    settings = Settings.from_environment()
+    loaded = load_profile(directory, profile)
+    for line in check_profile(loaded):
+        click.echo(line)
+    for name in loaded.models:
+        size = loaded.batch_sizes.of(name)
+        click.echo(
+            f"{name}: batches of {size.optimal_batch_size}, "
+            f"at most {size.max_safe_batch_size} files a request"
+        )
+    render(loaded, settings, "127.0.0.1", 8000)
+    click.echo(f"{required_cpus(loaded):g} logical CPUs needed; configuration is good")

@@ -1,0 +1,46 @@
+"""``spheroserve up``: the whole service in the foreground."""
+
+import signal
+import threading
+from pathlib import Path
+
+import click
+
+from deployments.config import load_profile
+from serve_app.cli.options import config_option, env_file_option, profile_option, read_env_file
+
+
+@click.command()
+@profile_option
+@config_option
+@env_file_option
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=8000, show_default=True, type=click.IntRange(1, 65535))
+def up(profile: str, directory: Path, env_file: Path | None, host: str, port: int) -> None:
+    """Start the service and run until SIGINT or SIGTERM.
+
+    Prints one line "ready http://..." when every model answers.
+    """
+    read_env_file(env_file)
+    stopped = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopped.set())
+
+    # Ray takes seconds to import; what can be refused is refused before.
+    from serve_app.preflight import check_profile
+    from serve_app.settings import Settings
+
+    settings = Settings.from_environment()
+    loaded = load_profile(directory, profile)
+    check_profile(loaded)
+
+    from serve_app.local_cluster import LocalCluster, check_port
+    from serve_app.serve_config import render, required_cpus
+
+    check_port(host, port)
+    config = render(loaded, settings, host, port)
+    with LocalCluster(config, required_cpus(loaded)) as cluster:
+        if cluster.wait_until_running(stopped.is_set):
+            click.echo(f"ready http://{host}:{port}")
+            stopped.wait()
+        click.echo("stopping")

@@ -1,0 +1,155 @@
+"""The ingress replica: HTTP in front, child processes and model handles behind.
+
+It implements ``serve_app.service.SegmentationService``. Nothing here computes: bytes go to a
+child process for decoding, pixels to a model replica, probability maps to a child process for
+polygons.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+
+from ray.serve.handle import DeploymentHandle
+from starlette.applications import Starlette
+
+from deployments.config import ModelSpec
+from deployments.errors import DeadlineExceeded, InvalidImage, UnknownModel, WorkerDied
+from deployments.inference.images.limits import ImageLimits
+from deployments.inference.pipeline import finish, prepare
+from deployments.inference.sandbox import Sandbox, SandboxLimits
+from deployments.model_client import ModelClient
+from serve_app import metrics
+from serve_app.directory import ModelDirectory, ModelLimits
+from serve_app.routes import create_app
+from serve_app.service import Activity, Health, MetricsConvention, ModelInfo, Segmentation
+from serve_app.settings import Settings
+
+MIB = 1024 * 1024
+
+
+class Ingress:
+    """Routes requests to models.
+
+    Args:
+        specs: What of each model is fixed, by name, as plain values.
+        handles: Handle of each model's deployment, by name.
+    """
+
+    def __init__(
+        self, specs: dict[str, dict[str, object]], handles: dict[str, DeploymentHandle]
+    ) -> None:
+        self._settings = Settings.from_environment()
+        self._specs = {name: ModelSpec.model_validate(spec) for name, spec in specs.items()}
+        self._clients = {name: ModelClient(name, handle) for name, handle in handles.items()}
+        self._directory = ModelDirectory(self._specs, self._clients)
+        self._image_limits = ImageLimits(max_pixels=self._settings.max_image_pixels)
+        self._sandbox = Sandbox(
+            self._settings.decode_workers,
+            SandboxLimits(
+                memory_bytes=self._settings.decode_memory_mb * MIB,
+                cpu_seconds=self._settings.decode_cpu_seconds,
+                wall_seconds=self._settings.decode_wall_seconds,
+            ),
+        )
+        self._active: Counter[str] = Counter()
+
+    def __serve_build_asgi_app__(self) -> Starlette:
+        """Called by Serve after the constructor."""
+        return create_app(self, self._settings, lifespan=self._lifespan)
+
+    def reconfigure(self, user_config: dict[str, dict[str, object]]) -> None:
+        """Take over the limits of the models, by name; called by Serve at every change."""
+        self._directory.limits = {
+            name: ModelLimits.model_validate(limits) for name, limits in user_config.items()
+        }
+
+    @contextlib.asynccontextmanager
+    async def _lifespan(self, _app: Starlette) -> AsyncIterator[None]:
+        watching = asyncio.create_task(self._directory.watch())
+        try:
+            yield
+        finally:
+            watching.cancel()
+            self._sandbox.close()
+
+    def models(self) -> Mapping[str, ModelInfo]:
+        """The served models; see ``SegmentationService``."""
+        return self._directory.models()
+
+    def health(self) -> Health:
+        """The last known state; see ``SegmentationService``."""
+        return self._directory.health()
+
+    def activity(self) -> Activity:
+        """What this ingress replica waits for; see ``SegmentationService``."""
+        busy = [name for name, count in self._active.items() if count > 0]
+        running = sum(self._directory.limits[name].optimal_batch_size for name in busy)
+        return Activity(
+            is_processing=bool(busy),
+            current_model=busy[0] if busy else None,
+            queue_length=max(0, self._active.total() - running),
+        )
+
+    async def segment(
+        self, data: bytes, model: str, threshold: float, detect_holes: bool
+    ) -> Segmentation:
+        """Segment one encoded image; see ``SegmentationService``."""
+        if model not in self._specs:
+            known = ", ".join(sorted(self._specs))
+            raise UnknownModel(f"unknown model '{model}'; available: {known}")
+        self._active[model] += 1
+        try:
+            return await self._segment(data, model, threshold, detect_holes)
+        finally:
+            self._active[model] -= 1
+
+    async def _segment(
+        self, data: bytes, model: str, threshold: float, detect_holes: bool
+    ) -> Segmentation:
+        spec = self._specs[model]
+        started = time.monotonic()
+        deadline = started + self._settings.request_timeout_seconds
+        try:
+            image = await self._sandbox.run(
+                prepare, data, spec.implementation, spec.input_size, spec.preset, self._image_limits
+            )
+        except WorkerDied as error:
+            raise InvalidImage(
+                f"the image cannot be decoded within {self._settings.decode_cpu_seconds} s "
+                f"and {self._settings.decode_memory_mb} MB"
+            ) from error
+        prepared = time.monotonic()
+        answer = await self._clients[model].segment(image.pixels, deadline)
+        polygons = await self._sandbox.run(
+            finish,
+            answer.probability,
+            spec.implementation,
+            image.width,
+            image.height,
+            threshold,
+            detect_holes,
+        )
+        if time.monotonic() > deadline:
+            raise DeadlineExceeded(f"{model} did not answer within the time allowed")
+        return Segmentation(
+            width=image.width,
+            height=image.height,
+            polygons=polygons,
+            device=answer.device,
+            gpu=answer.device.startswith("cuda"),
+            batch_size=answer.batch_size,
+            preprocessing_time=prepared - started,
+            inference_time=answer.seconds,
+        )
+
+    async def calculate_metrics(self, body: bytes, convention: MetricsConvention) -> bytes:
+        """Shape metrics of one contour; see ``SegmentationService``."""
+        result: bytes = await self._sandbox.run(metrics.calculate, body, convention)
+        return result
+
+    async def batch_calculate_metrics(self, body: bytes, convention: MetricsConvention) -> bytes:
+        """Shape metrics of a list of contours; see ``SegmentationService``."""
+        result: bytes = await self._sandbox.run(metrics.calculate_batch, body, convention)
+        return result

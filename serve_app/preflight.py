@@ -1,0 +1,66 @@
+"""Checks a profile before anything starts, so that a fault is one sentence and not a wait."""
+
+from pathlib import Path
+
+import torch
+
+from deployments.config import ModelConfig, Profile
+from deployments.errors import ConfigurationError, WeightsError
+from deployments.inference import checkpoints
+from deployments.inference.images.transforms import get_preset
+from deployments.inference.loader import resolve_model
+
+
+def check_profile(profile: Profile) -> list[str]:
+    """Check that every model of a profile can be built and loaded on this machine.
+
+    Returns:
+        One line per model, for people.
+
+    Raises:
+        ConfigurationError: Something cannot work; the sentence names the model.
+    """
+    check_devices(profile)
+    return [f"{name}: {_check_model(name, model)}" for name, model in profile.models.items()]
+
+
+def check_devices(profile: Profile) -> None:
+    """Refuse a profile for GPUs on a machine without one; Ray would wait for it for ever."""
+    wanted = [name for name, model in profile.models.items() if model.device == "cuda"]
+    if wanted and not torch.cuda.is_available():
+        raise ConfigurationError(
+            f"profile '{profile.name}' needs a GPU for {', '.join(wanted)}, and this machine has "
+            "none that torch can use; start with --profile local"
+        )
+    for name in wanted:
+        if profile.models[name].num_gpus <= 0:
+            raise ConfigurationError(f"{name}: device cuda needs num_gpus above 0")
+
+
+def _check_model(name: str, model: ModelConfig) -> str:
+    try:
+        get_preset(model.preset)
+        tunables = model.weights_and_widths()
+        widths = tunables.widths
+        described = "untrained weights"
+        if tunables.weights_path is not None:
+            metadata = checkpoints.read_metadata(existing(tunables.weights_path))
+            widths, described = metadata.widths, tunables.weights_path.name
+        with torch.device("meta"):
+            network = resolve_model(model.implementation).build(widths, model.input_size)
+    except ConfigurationError as error:
+        raise type(error)(f"{name}: {error}") from error
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    size = model.input_size
+    return f"{parameters:,} parameters, input {size} x {size}, {model.device}, {described}"
+
+
+def existing(path: Path) -> Path:
+    """Return the path of a file that is there.
+
+    Raises:
+        WeightsError: It is not.
+    """
+    if not path.is_file():
+        raise WeightsError(f"there is no weight file {path}")
+    return path

@@ -1,0 +1,124 @@
+"""Renders a profile into Ray Serve's own configuration (``ServeDeploySchema``).
+
+``spheroserve up``, the tests and Kubernetes all deploy what this module renders.
+"""
+
+import math
+from typing import Any
+
+from deployments.config import ModelConfig, Profile
+from serve_app.settings import Settings
+
+APPLICATION = "inference"
+INGRESS_CPUS = 0.25
+
+# The proxy's own time limit only backs up ours, which answers in our words.
+_PROXY_GRACE_S = 15
+# SpheroSeg's backend keeps idle connections for 60 s; ours must outlive them.
+_KEEP_ALIVE_S = 90
+# A dead replica is noticed within a second; with Serve's default of 10 s recovery takes that.
+_HEALTH_CHECK_PERIOD_S = 1
+_HEALTH_CHECK_TIMEOUT_S = 30
+_DRAIN_S = 6
+
+
+def render(profile: Profile, settings: Settings, host: str, port: int) -> dict[str, Any]:
+    """Return the configuration as plain values, ready for YAML or JSON.
+
+    Args:
+        profile: The models to serve.
+        settings: Settings of the HTTP edge.
+        host: Address that the proxy listens on.
+        port: Port that the proxy listens on.
+    """
+    return {
+        "proxy_location": "EveryNode",
+        "http_options": {
+            "host": host,
+            "port": port,
+            "request_timeout_s": settings.request_timeout_seconds + _PROXY_GRACE_S,
+            "keep_alive_timeout_s": _KEEP_ALIVE_S,
+        },
+        "applications": [
+            {
+                "name": APPLICATION,
+                "route_prefix": "/",
+                "import_path": "serve_app.app:build_inference",
+                "args": {
+                    "models": {
+                        name: model.spec().model_dump() for name, model in profile.models.items()
+                    }
+                },
+                "deployments": [
+                    *(_model(name, profile, settings) for name in profile.models),
+                    _ingress(profile),
+                ],
+            }
+        ],
+    }
+
+
+def required_cpus(profile: Profile) -> float:
+    """Logical CPUs that the profile needs with the fewest replicas of each model."""
+    models = profile.models.values()
+    return INGRESS_CPUS + sum(model.num_cpus * model.autoscaling.min_replicas for model in models)
+
+
+def _model(name: str, profile: Profile, settings: Settings) -> dict[str, Any]:
+    model = profile.models[name]
+    tunables = model.tunables(profile.batch_sizes, name, settings.request_timeout_seconds)
+    return {
+        "name": name,
+        "user_config": tunables.model_dump(),
+        "max_ongoing_requests": ongoing_requests(tunables.max_batch_size),
+        "max_queued_requests": settings.max_queued_requests,
+        "autoscaling_config": _autoscaling(model, tunables.max_batch_size),
+        "ray_actor_options": {"num_cpus": model.num_cpus, "num_gpus": model.num_gpus},
+        "health_check_period_s": _HEALTH_CHECK_PERIOD_S,
+        "health_check_timeout_s": _HEALTH_CHECK_TIMEOUT_S,
+        "graceful_shutdown_timeout_s": _DRAIN_S,
+        "graceful_shutdown_wait_loop_s": 0.5,
+    }
+
+
+def ongoing_requests(batch_size: int) -> int:
+    """Requests that a replica holds at once: the batch on the device and a full one waiting.
+
+    Serve's default of 5 would cap every batch at 5 images.
+    """
+    return 2 * batch_size + 2
+
+
+def _autoscaling(model: ModelConfig, batch_size: int) -> dict[str, Any]:
+    scaling = model.autoscaling
+    return {
+        "min_replicas": scaling.min_replicas,
+        "max_replicas": scaling.max_replicas,
+        "target_ongoing_requests": scaling.target_ongoing_requests or math.ceil(1.5 * batch_size),
+        "upscale_delay_s": scaling.upscale_delay_s,
+        "downscale_delay_s": scaling.downscale_delay_s,
+    }
+
+
+def _ingress(profile: Profile) -> dict[str, Any]:
+    sizes = {name: profile.batch_sizes.of(name) for name in profile.models}
+    return {
+        "name": "ingress",
+        "user_config": {
+            name: {
+                "optimal_batch_size": size.optimal_batch_size,
+                "max_safe_batch_size": size.max_safe_batch_size,
+                "expected_throughput": size.expected_throughput,
+                "threshold": profile.models[name].threshold,
+            }
+            for name, size in sizes.items()
+        },
+        # An ingress replica only waits; its limit is memory, which the body limit bounds.
+        "max_ongoing_requests": 256,
+        "num_replicas": 1,
+        "ray_actor_options": {"num_cpus": INGRESS_CPUS},
+        "health_check_period_s": _HEALTH_CHECK_PERIOD_S,
+        "health_check_timeout_s": _HEALTH_CHECK_TIMEOUT_S,
+        "graceful_shutdown_timeout_s": _DRAIN_S,
+        "graceful_shutdown_wait_loop_s": 0.5,
+    }

@@ -1,0 +1,61 @@
+"""One real Ray cluster with the packaged local profile, for all tests that need one."""
+
+import os
+import socket
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from deployments.config import load_profile, packaged_configs
+from serve_app.serve_config import render, required_cpus
+from serve_app.settings import Settings
+
+PLUGINS = Path(__file__).parent.parent / "plugins"
+
+
+@dataclass(frozen=True)
+class Service:
+    """The running service.
+
+    Attributes:
+        url: Its address.
+        config: The configuration that was deployed.
+        cluster: Its LocalCluster.
+    """
+
+    url: str
+    config: dict[str, Any]
+    cluster: Any
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.fixture(scope="session")
+def service() -> Iterator[Service]:
+    from serve_app.local_cluster import LocalCluster
+
+    # Replicas and their child processes find a model that is not part of the package.
+    os.environ["PYTHONPATH"] = str(PLUGINS)
+    profile = load_profile(packaged_configs(), "local")
+    port = free_port()
+    config = render(profile, Settings.from_environment(), "127.0.0.1", port)
+    # Room for a second application beside the three models.
+    with LocalCluster(config, required_cpus(profile) + 1) as cluster:
+        assert cluster.wait_until_running()
+        yield Service(f"http://127.0.0.1:{port}", config, cluster)
+
+
+@pytest.fixture
+async def client(service: Service) -> AsyncIterator[httpx.AsyncClient]:
+    limits = httpx.Limits(max_connections=None)
+    async with httpx.AsyncClient(base_url=service.url, timeout=240, limits=limits) as client:
+        yield client

@@ -1,0 +1,87 @@
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from tests.ray.conftest import free_port
+
+pytestmark = pytest.mark.ray
+
+UP = [sys.executable, "-m", "serve_app", "up"]
+
+
+def ray_processes() -> set[int]:
+    names = ("raylet", "gcs_server", "ray::")
+    return {
+        process.pid
+        for process in psutil.process_iter(["name", "cmdline"])
+        if any(
+            name in (process.info["name"] or "") or name in " ".join(process.info["cmdline"] or [])
+            for name in names
+        )
+    }
+
+
+def test_up_serves_until_sigterm_and_leaves_nothing() -> None:
+    before = ray_processes()
+    port = free_port()
+    process = subprocess.Popen([*UP, "--port", str(port)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        assert next(process.stdout) == f"ready http://127.0.0.1:{port}\n"
+        health = httpx.get(f"http://127.0.0.1:{port}/health", timeout=30).json()
+        assert health["status"] == "healthy"
+        assert ray_processes() - before
+        process.send_signal(signal.SIGTERM)
+        asked = time.monotonic()
+        assert process.wait(timeout=60) == 0
+        # The promise of 15 s, with the slack that a loaded test machine needs.
+        assert time.monotonic() - asked < 25
+        assert ray_processes() - before == set()
+    finally:
+        process.kill()
+
+
+def test_a_taken_port_is_one_sentence() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        result = subprocess.run(
+            [*UP, "--port", str(port)], capture_output=True, text=True, timeout=60, check=False
+        )
+    assert result.returncode == 1
+    assert result.stderr.count("\n") == 1
+    assert f"127.0.0.1:{port}" in result.stderr
+
+
+def test_a_missing_gpu_is_one_sentence(tmp_path: Path) -> None:
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    result = subprocess.run(
+        [*UP, "--profile", "gpu"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=environment,
+    )
+    assert result.returncode == 1
+    assert result.stderr.count("\n") == 1
+    assert "needs a GPU" in result.stderr
+
+
+def test_an_env_file_is_read(tmp_path: Path) -> None:
+    env_file = tmp_path / ".env.green"
+    env_file.write_text("# limits\nSPHEROSERVE_MAX_FILE_BYTES=none\n")
+    result = subprocess.run(
+        [*UP, "--env-file", str(env_file)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert result.returncode == 1
+    assert "SPHEROSERVE_MAX_FILE_BYTES" in result.stderr
