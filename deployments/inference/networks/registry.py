@@ -109,7 +109,7 @@ def identify_network(state_dict: Mapping[str, Tensor]) -> str:
     raise WeightsError(f"the keys belong to none of {', '.join(NETWORKS)}")
 
 
-def infer_widths(network: str, state_dict: Mapping[str, Tensor]) -> dict[str, object]:
+def infer_widths(network: str, state_dict: Mapping[str, Tensor]) -> dict[str, int | list[int]]:
     """Read the width parameters off the shapes of a state dict.
 
     Raises:
