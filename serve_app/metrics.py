@@ -6,9 +6,12 @@ import orjson
 from pydantic import BaseModel, Field, FiniteFloat, TypeAdapter, ValidationError
 
 from deployments.errors import ClientError
-from deployments.inference.shape_metrics import calculate_metrics, metrics_info
+from deployments.inference.shape_metrics import (
+    MetricsConvention,
+    calculate_metrics,
+    metrics_info,
+)
 from serve_app.schemas import invalid_fields
-from serve_app.service import MetricsConvention
 
 Point = Annotated[list[FiniteFloat], Field(min_length=2, max_length=2)]
 

@@ -6,11 +6,10 @@ deployment handles; the tests implement it with a few lines.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Protocol
 
+from deployments.inference.shape_metrics import MetricsConvention as MetricsConvention
 from deployments.inference.types import Polygons
-
-MetricsConvention = Literal["2025", "2026"]
 
 
 @dataclass(frozen=True, slots=True)

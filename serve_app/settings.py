@@ -6,6 +6,7 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from deployments.errors import ConfigurationError
+from deployments.inference.shape_metrics import MetricsConvention
 
 ENV_PREFIX = "SPHEROSERVE_"
 
@@ -90,7 +91,7 @@ class Settings(BaseSettings):
         default=30.0, gt=0, description="Wall time after which a task in a child process is ended."
     )
 
-    metrics_convention: Literal["2025", "2026"] = Field(
+    metrics_convention: MetricsConvention = Field(
         default="2026",
         description="Formulas of the shape metrics where a request names none: those of "
         "SpheroSeg's releases of 2025 or of 2026.",

@@ -8,11 +8,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from deployments.inference.shape_metrics import metrics_info
+from deployments.inference.shape_metrics import MetricsConvention, metrics_info
 from serve_app.json_response import json_response
 from serve_app.lifetime import Deadline, while_connected
 from serve_app.schemas import invalid_fields
-from serve_app.service import MetricsConvention, SegmentationService
+from serve_app.service import SegmentationService
 from serve_app.settings import Settings
 
 Calculation = Callable[[bytes, MetricsConvention], Coroutine[Any, Any, bytes]]
@@ -50,7 +50,7 @@ class MetricsRoutes:
 
     async def info(self, request: Request) -> Response:
         """Describe the metrics."""
-        return json_response(metrics_info())
+        return json_response(metrics_info(self._convention(request)))
 
     async def _run(self, request: Request, calculation: Calculation) -> Response:
         deadline = Deadline.after(self._settings.request_timeout_seconds)

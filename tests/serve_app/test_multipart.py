@@ -1,4 +1,5 @@
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -104,3 +105,10 @@ async def test_size_of_parts_is_limited() -> None:
         await read(multipart([("f", "a", b"x" * 1001)])[1])
     with pytest.raises(PayloadTooLarge, match=r"^a: larger than the limit of 100 bytes"):
         await read(multipart(fields={"a": "x" * 101})[1])
+
+
+async def test_bytes_of_a_file_that_is_too_large_are_thrown_away() -> None:
+    _, body = multipart([("files", "large", b"x" * 5000), ("files", "small", b"y")])
+    limits = replace(LIMITS, refuse_large_file=False)
+    form = await read_form(CONTENT_TYPE, pieces(body, 500), limits)
+    assert form["files"] == [Upload("large", b"", too_large=True), Upload("small", b"y")]
