@@ -106,15 +106,13 @@ class _FormBuilder:
 
     def on_part_data(self, data: bytes, start: int, end: int) -> None:
         part, limits = self._part, self._limits
+        is_field = part.filename is None
+        limit = limits.max_field_bytes if is_field else limits.max_file_bytes
         part.size += end - start
-        if part.filename is None and part.size > limits.max_field_bytes:
-            raise PayloadTooLarge(
-                f"{part.name}: larger than the limit of {limits.max_field_bytes} bytes."
-            )
-        if part.size <= limits.max_file_bytes:
+        if part.size <= limit:
             part.data += memoryview(data)[start:end]
-        elif limits.refuse_large_file:
-            raise file_too_large(part.name, limits.max_file_bytes)
+        elif is_field or limits.refuse_large_file:
+            raise part_too_large(part.name, limit)
         else:
             part.data.clear()
 
@@ -133,8 +131,8 @@ class _FormBuilder:
         self.complete = True
 
 
-def file_too_large(name: str, max_bytes: int) -> PayloadTooLarge:
-    """Return the error for one file above its limit."""
+def part_too_large(name: str, max_bytes: int) -> PayloadTooLarge:
+    """Return the error for a file or field above its limit."""
     return PayloadTooLarge(f"{name}: larger than the limit of {max_bytes} bytes.")
 
 

@@ -9,7 +9,7 @@ from starlette.routing import BaseRoute, Route
 from deployments.errors import InvalidRequest, UnknownModel
 from serve_app.json_response import json_response
 from serve_app.lifetime import Deadline, while_connected
-from serve_app.multipart import Form, FormLimits, Upload, file_too_large, read_form
+from serve_app.multipart import Form, FormLimits, Upload, part_too_large, read_form
 from serve_app.schemas import (
     BatchForm,
     SegmentForm,
@@ -73,7 +73,7 @@ class SegmentationRoutes:
         self, file: Upload, form: BatchForm, deadline: Deadline
     ) -> Segmentation:
         if file.too_large:
-            raise file_too_large("files", self._settings.max_file_bytes)
+            raise part_too_large("files", self._settings.max_file_bytes)
         async with deadline.limit():
             return await self._service.segment(
                 file.data, form.model, form.threshold, form.detect_holes

@@ -112,3 +112,9 @@ async def test_bytes_of_a_file_that_is_too_large_are_thrown_away() -> None:
     limits = replace(LIMITS, refuse_large_file=False)
     form = await read_form(CONTENT_TYPE, pieces(body, 500), limits)
     assert form["files"] == [Upload("large", b"", too_large=True), Upload("small", b"y")]
+
+
+async def test_fields_have_a_limit_of_their_own() -> None:
+    _, body = multipart(fields={"model": "x" * 50})
+    limits = replace(LIMITS, max_file_bytes=10, refuse_large_file=False)
+    assert await read_form(CONTENT_TYPE, pieces(body, 7), limits) == {"model": ["x" * 50]}
