@@ -23,10 +23,9 @@ PACKAGE_WEIGHTS = Path(__file__).parent / "inference" / "weights"
 def packaged_configs() -> Path:
     """The folder of configuration files that comes with the package.
 
-    In a wheel it lies beside this module, in a checkout at the top of the repository.
+    In a checkout it is a link to ``configs/`` at the top of the repository.
     """
-    installed = Path(__file__).parent / "configs"
-    return installed if installed.is_dir() else Path(__file__).parent.parent / "configs"
+    return Path(__file__).parent / "configs"
 
 
 class Strict(BaseModel):
@@ -92,7 +91,6 @@ class Tunables(Strict):
         batch_wait_ms: Milliseconds that a batch waits for company.
         memory_limit_mb: Memory in MiB on top of the loaded network; None for no limit.
         memory_reserve_percent: Part of the replica's share of a GPU that stays free.
-        request_timeout_s: Seconds after which a device call counts as hung.
     """
 
     weights: str | None = None
@@ -102,7 +100,6 @@ class Tunables(Strict):
     batch_wait_ms: Annotated[float, Field(ge=0)] = 5.0
     memory_limit_mb: Annotated[float, Field(gt=0)] | None = None
     memory_reserve_percent: Annotated[float, Field(ge=0, lt=100)] = 15.0
-    request_timeout_s: Annotated[float, Field(gt=0)] = 240.0
 
     @property
     def weights_path(self) -> Path | None:
@@ -131,7 +128,7 @@ class ModelConfig(ModelSpec):
         """What of the tunables decides which network is built."""
         return Tunables(weights=self.weights, widths=self.widths)
 
-    def tunables(self, sizes: BatchSizes, name: str, request_timeout_s: float) -> Tunables:
+    def tunables(self, sizes: BatchSizes, name: str) -> Tunables:
         """The part that travels in ``user_config``."""
         size = sizes.of(name)
         return Tunables(
@@ -142,7 +139,6 @@ class ModelConfig(ModelSpec):
             batch_wait_ms=sizes.dynamic_batching.max_queue_delay_ms,
             memory_limit_mb=size.memory_limit_mb,
             memory_reserve_percent=sizes.memory_reserve_percent,
-            request_timeout_s=request_timeout_s,
         )
 
 

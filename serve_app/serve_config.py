@@ -66,7 +66,7 @@ def required_cpus(profile: Profile) -> float:
 
 def _model(name: str, profile: Profile, settings: Settings) -> dict[str, Any]:
     model = profile.models[name]
-    tunables = model.tunables(profile.batch_sizes, name, settings.request_timeout_seconds)
+    tunables = model.tunables(profile.batch_sizes, name)
     return {
         "name": name,
         "user_config": tunables.model_dump(),
