@@ -41,10 +41,10 @@ def extract_polygons(
     The map is resized to the original size (bilinear) and only then compared.
 
     A region is "external", also where it lies inside a hole of another region. A hole is
-    "internal" and has the region around it as its parent. ``confidence`` of an external
-    polygon is the mean probability inside it, reported holes left out; of an internal one,
-    one minus the mean probability inside it. ``area`` is the area inside the outline in
-    square pixels, holes included.
+    "internal" and has the region around it as its parent. ``area`` is the area inside the
+    outline in square pixels, holes included. ``confidence`` of an external polygon is the
+    mean probability inside it, reported holes left out; of an internal one it is one minus
+    the mean probability inside it, which says how sure it is that this is a hole.
 
     Args:
         probability: uint8 (S, S), 255 = probability 1.
@@ -93,11 +93,11 @@ def _confidence(outline: _Outline, probability: UInt8Array, mask: UInt8Array) ->
     inside = np.zeros((height, width), np.uint8)
     rings = [outline.points, *(child.points for child in outline.children)]
     cv2.fillPoly(inside, rings, 1, offset=(-left, -top))
-    if outline.parent is None:
-        return float(cv2.mean(probability[window], inside)[0]) / 255
-    # The outline of a hole runs through foreground; regions inside the hole are foreground.
-    inside &= 1 - mask[window]
-    return 1 - float(cv2.mean(probability[window], inside)[0]) / 255
+    if outline.parent is not None:
+        # The outline of a hole runs through foreground; regions inside the hole are foreground.
+        inside &= 1 - mask[window]
+    mean = cv2.mean(probability[window], inside)[0] / 255
+    return round(mean if outline.parent is None else 1 - mean, 4)
 
 
 def _polygon(outline: _Outline, confidence: float) -> dict[str, object]:
@@ -119,7 +119,7 @@ def _serialise_points(points: Contour) -> bytes:
     """Return ``[{"x":1.0,"y":2.0},...]``.
 
     orjson writes the integers of the array in one go and three replacements make objects and
-    floats of them; a dict per point takes over ten times as long.
+    floats of them, several times as fast as a dict per point.
     """
     text = orjson.dumps(points[:, 0], option=orjson.OPT_SERIALIZE_NUMPY)
     pairs = text[2:-2].replace(b"],[", b";").replace(b",", b'.0,"y":')

@@ -58,21 +58,15 @@ _DESCRIPTIONS_2025 = {
     "Sphericity": "pi EquivalentDiameter / Perimeter",
 }
 
-_LENGTHS = frozenset(
-    name
-    for name in _DESCRIPTIONS
-    if name.startswith(("Perimeter", "EquivalentD", "FeretDiameter", "Length", "BoundingBox"))
-)
+_UNITS = "pixels for lengths, square pixels for Area, dimensionless for the rest"
 
 
 def metrics_info(convention: MetricsConvention = "2026") -> dict[str, Any]:
-    """Return ``{"metrics": {name: description}, "units": {name: unit}, "version": convention}``."""
+    """Return ``{"metrics": {name: description}, "units": str, "version": convention}``."""
     descriptions = dict(_DESCRIPTIONS)
     if convention == "2025":
         descriptions.update(_DESCRIPTIONS_2025)
-    units = {name: "pixels" if name in _LENGTHS else "dimensionless" for name in descriptions}
-    units["Area"] = "square pixels"
-    return {"metrics": descriptions, "units": units, "version": convention}
+    return {"metrics": descriptions, "units": _UNITS, "version": convention}
 
 
 def calculate_metrics(

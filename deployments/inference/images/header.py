@@ -24,8 +24,13 @@ _SIGNATURES: tuple[tuple[bytes, Format], ...] = (
 )
 
 # PNG, section 11.2.1: colour type to samples per pixel and allowed bit depths.
-_PNG_COLOURS = {0: (1, (1, 2, 4, 8, 16)), 2: (3, (8, 16)), 3: (1, (1, 2, 4, 8)), 4: (2, (8, 16))}
-_PNG_COLOURS[6] = (4, (8, 16))
+_PNG_COLOURS = {
+    0: (1, (1, 2, 4, 8, 16)),  # gray
+    2: (3, (8, 16)),  # RGB
+    3: (1, (1, 2, 4, 8)),  # palette
+    4: (2, (8, 16)),  # gray and alpha
+    6: (4, (8, 16)),  # RGBA
+}
 
 # SOF0 to SOF15 without DHT (C4), JPG (C8) and DAC (CC).
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -47,6 +52,11 @@ class Header:
     height: int
     samples: int
     bits: int
+
+    @property
+    def unpacked_bytes(self) -> int:
+        """Size of the decoded pixels, rows padded to whole bytes."""
+        return self.height * ((self.width * self.samples * self.bits + 7) // 8)
 
 
 def detect_format(data: bytes) -> Format:
@@ -80,10 +90,9 @@ def check_size(header: Header, limits: ImageLimits) -> None:
             f"The image has {header.samples} samples per pixel; "
             f"at most {limits.max_samples} are accepted."
         )
-    unpacked = height * ((width * header.samples * header.bits + 7) // 8)
-    if unpacked > limits.max_unpacked_bytes:
+    if header.unpacked_bytes > limits.max_unpacked_bytes:
         raise ImageTooLarge(
-            f"The image unpacks to {unpacked} bytes; "
+            f"The image unpacks to {header.unpacked_bytes} bytes; "
             f"at most {limits.max_unpacked_bytes} are accepted."
         )
 
@@ -92,7 +101,7 @@ def read_png_header(data: bytes) -> Header:
     """Read IHDR and walk the chunks to IEND.
 
     Raises:
-        InvalidImage: A chunk is malformed, or the file ends before IEND.
+        InvalidImage: The header or the palette is missing or wrong, or the file ends early.
     """
     if data[12:16] != b"IHDR" or len(data) < 33:
         raise InvalidImage("The PNG image has no header.")
@@ -100,11 +109,14 @@ def read_png_header(data: bytes) -> Header:
     samples, depths = _PNG_COLOURS.get(colour, (0, ()))
     if bits not in depths:
         raise InvalidImage(f"The PNG image has an unknown pixel type ({colour}, {bits} bits).")
-    position = 8
+    position, names = 8, set()
     while position + 12 <= len(data):
         length, name = struct.unpack_from(">I4s", data, position)
         position += 12 + length
+        names.add(name)
         if name == b"IEND" and position <= len(data):
+            if colour == 3 and b"PLTE" not in names:
+                raise InvalidImage("The PNG image lacks its palette.")
             return Header(width, height, samples, bits)
     raise InvalidImage("The PNG image is truncated.")
 

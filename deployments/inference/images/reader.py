@@ -8,6 +8,7 @@ Alpha is dropped, as SpheroSeg does: the colour stored below transparent pixels 
 """
 
 import io
+import logging
 import warnings
 
 import imagecodecs
@@ -33,6 +34,9 @@ from deployments.inference.types import UInt8Array
 # `check_size` stands in for Pillow's own limit, which only warns up to twice its value.
 Image.MAX_IMAGE_PIXELS = None
 
+# tifffile logs every oddity of a file; what cannot be decoded is answered to the caller.
+logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+
 _ORIENTATION_TAG = 0x0112
 
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR = 0, 1, 2, 3, 5, 6
@@ -43,7 +47,8 @@ def read_image(data: bytes, limits: ImageLimits) -> UInt8Array:
 
     Grayscale, palette, CMYK and 1-bit images become RGB, alpha is dropped, deeper samples are
     scaled as `to_uint8` says, and EXIF orientation is applied. Of several TIFF pages the first
-    is read. Colour profiles are ignored.
+    is read. Colour profiles are ignored. A JPEG file whose data end early but which has an end
+    marker cannot be told from a whole one: libjpeg fills the rest with gray.
 
     Raises:
         InvalidImage: The bytes are none of the four formats, damaged or truncated.
@@ -80,7 +85,7 @@ def _decode(data: bytes, image_format: Format, limits: ImageLimits) -> tuple[UIn
         orientation = image.getexif().get(_ORIENTATION_TAG, 1)
         if header.bits == 16:
             return _to_rgb(to_uint8(imagecodecs.png_decode(data), 16)), orientation
-        return np.asarray(image.convert("RGB")), orientation
+        return np.asarray(image if image.mode == "RGB" else image.convert("RGB")), orientation
 
 
 def _decode_tiff(data: bytes, header: TiffHeader) -> UInt8Array:

@@ -43,10 +43,12 @@ def _from_8_bits(samples: UInt8Array, bits: int) -> UInt8Array:
 
 def _from_16_bits(samples: npt.NDArray[np.uint16], bits: int) -> UInt8Array:
     depth = bits
-    if bits == 16 and not np.all(samples % 257 == 0):
+    # Row by row: the first row usually tells, and no second array of this size is made.
+    if bits == 16 and any(np.any(row % 257) for row in samples):
         largest = int(samples.max()).bit_length()
         depth = min(depth for depth in _CAMERA_DEPTHS if depth >= largest)
-    return (samples >> max(depth - 8, 0)).astype(np.uint8)
+    result = np.empty(samples.shape, np.uint8)
+    return np.right_shift(samples, max(depth - 8, 0), out=result, casting="unsafe")
 
 
 def _from_wide(samples: npt.NDArray[np.generic]) -> UInt8Array:

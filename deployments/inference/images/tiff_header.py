@@ -9,25 +9,30 @@ import struct
 from dataclasses import dataclass
 
 from deployments.errors import ImageTooLarge, InvalidImage
-from deployments.inference.images.header import Header
+from deployments.inference.images.header import Header, read_jpeg_header
 from deployments.inference.images.limits import ImageLimits
 
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 256, 257, 258, 259, 262
 STRIP_OFFSETS, ORIENTATION, SAMPLES, ROWS_PER_STRIP, STRIP_BYTES = 273, 274, 277, 278, 279
 PLANAR, TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_BYTES = 284, 322, 323, 324, 325
-SAMPLE_FORMAT, IMAGE_DEPTH, TILE_DEPTH = 339, 32997, 32998
+IMAGE_DEPTH, TILE_DEPTH = 32997, 32998
+
+_NONE, _JPEG = 1, 7
 
 COMPRESSIONS = {
-    1: "none",
+    _NONE: "none",
     5: "LZW",
-    7: "JPEG",
+    _JPEG: "JPEG",
     8: "deflate",
     32773: "PackBits",
     32946: "deflate",
     50000: "Zstandard",
 }
 
-# BYTE, SHORT, LONG, LONG8: the types that sizes, offsets and counts come in.
+# Field types: BYTE, ASCII, SHORT, LONG, RATIONAL, ... Sizes, offsets and counts come in those
+# of _INTEGER_TYPES; of the others only the place in the file is checked.
+_TYPE_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
+_TYPE_SIZES |= {13: 4, 16: 8, 17: 8, 18: 8}
 _INTEGER_TYPES = {1: "B", 3: "H", 4: "I", 16: "Q"}
 
 _TRUNCATED = "The TIFF image is truncated."
@@ -91,7 +96,7 @@ def read_tiff_header(data: bytes, limits: ImageLimits) -> TiffHeader:
         raise InvalidImage("The samples of the TIFF image differ in depth.")
     if _one(tags, IMAGE_DEPTH, 1) != 1 or _one(tags, TILE_DEPTH, 1) != 1:
         raise InvalidImage("The TIFF image is a volume; only flat images are accepted.")
-    _check_segments(data, tags, header, limits)
+    _check_segments(data, tags, header, compression, limits)
     return header
 
 
@@ -115,16 +120,15 @@ def _read_tags(data: bytes, layout: _Layout, directory: int) -> Tags:
         tag, kind, count = struct.unpack_from(
             layout.order + "HH" + layout.offset[1], data, position
         )
-        value_format = _INTEGER_TYPES.get(kind)
-        if value_format is None or tag in tags:
-            continue
+        size = count * _TYPE_SIZES.get(kind, 0)
         value = position + layout.entry_size - struct.calcsize(layout.offset)
-        size = count * struct.calcsize(value_format)
         if size > struct.calcsize(layout.offset):
             (value,) = struct.unpack_from(layout.offset, data, value)
         if value + size > len(data):
             raise InvalidImage(_TRUNCATED)
-        tags[tag] = struct.unpack_from(f"{layout.order}{count}{value_format}", data, value)
+        if kind in _INTEGER_TYPES and tag not in tags:
+            values = f"{layout.order}{count}{_INTEGER_TYPES[kind]}"
+            tags[tag] = struct.unpack_from(values, data, value)
     return tags
 
 
@@ -141,7 +145,9 @@ def _count_pages(data: bytes, layout: _Layout, directory: int, max_pages: int) -
         (directory,) = struct.unpack_from(layout.offset, data, end)
 
 
-def _check_segments(data: bytes, tags: Tags, header: TiffHeader, limits: ImageLimits) -> None:
+def _check_segments(
+    data: bytes, tags: Tags, header: TiffHeader, compression: int, limits: ImageLimits
+) -> None:
     """Strips and tiles must be as many as the size asks for, and lie in the file."""
     if TILE_WIDTH in tags or TILE_HEIGHT in tags:
         width, height = _one(tags, TILE_WIDTH), _one(tags, TILE_HEIGHT)
@@ -161,9 +167,16 @@ def _check_segments(data: bytes, tags: Tags, header: TiffHeader, limits: ImageLi
     expected = planes * -(-header.width // width) * -(-header.height // height)
     if len(offsets) != expected or len(sizes) != expected:
         raise InvalidImage("The TIFF image has the wrong number of strips or tiles.")
+    if compression == _NONE and sum(sizes) < header.unpacked_bytes:
+        raise InvalidImage(_TRUNCATED)
     for offset, size in zip(offsets, sizes, strict=True):
         if offset < 8 or size < 1 or offset + size > len(data):
             raise InvalidImage(_TRUNCATED)
+        if compression == _JPEG:
+            # The decoder goes by the size in here.
+            inner = read_jpeg_header(data[offset : offset + size])
+            if inner.width > width or inner.height > height or inner.samples > header.samples:
+                raise InvalidImage("A strip or tile of the TIFF image declares a wrong size.")
 
 
 def _one(tags: Tags, tag: int, default: int | None = None) -> int:
