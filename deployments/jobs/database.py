@@ -8,7 +8,7 @@ asyncio lock, because SQLite's own waiting is not fair.
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 
 from sqlalchemy import URL, Connection, Table, event, make_url
 from sqlalchemy.dialects import postgresql, sqlite
@@ -34,9 +34,15 @@ _POSTGRES_SETTINGS = {
     "lock_timeout": "10s",
     "idle_in_transaction_session_timeout": "60s",
 }
+_NO_ANSWER = "the job store does not answer"
+_SQLITE_READ = {"begin": "DEFERRED"}
+_SQLITE_WRITE = {"begin": "IMMEDIATE"}
+_POSTGRES_READ = {"isolation_level": "REPEATABLE READ"}
+# SQLSTATEs and their classes, from appendix A of the PostgreSQL manual.
 _POSTGRES_DISK_FULL = "53100"
-# Classes of SQLSTATE (PostgreSQL manual, appendix A): connection, transaction rollback
-# (deadlock), resources, lock not available, operator intervention.
+# Wrong user or password; no such database.
+_POSTGRES_REFUSED = ("28", "3D")
+# Connection, idle in transaction, deadlock, resources, lock not available, operator.
 _POSTGRES_UNAVAILABLE = ("08", "25P03", "40", "53", "55P03", "57P")
 _SQLITE_UNAVAILABLE = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_CANTOPEN)
 
@@ -76,13 +82,14 @@ class Database:
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction that sees one state of the database and changes nothing."""
-        isolation = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
-        with _translated_errors():
-            async with self.engine.connect() as connection:
-                await connection.execution_options(**isolation)
-                async with connection.begin():
-                    yield connection
+        """A transaction that sees one state of the database and changes nothing.
+
+        Raises:
+            StoreUnavailable: The database does not answer.
+        """
+        options = _SQLITE_READ if self.is_sqlite else _POSTGRES_READ
+        async with self._transaction(options) as connection:
+            yield connection
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
@@ -93,15 +100,25 @@ class Database:
             StoreUnavailable: The database does not answer or stays locked. If the connection
                 was lost during the commit, the change may have been made.
         """
-        with _translated_errors():
-            if not self.is_sqlite:
-                async with self.engine.begin() as connection:
-                    yield connection
-                return
-            async with self._sqlite_writer, self.engine.connect() as connection:
-                await connection.execution_options(begin="IMMEDIATE")
-                async with connection.begin():
-                    yield connection
+        if self.is_sqlite:
+            async with self._sqlite_writer, self._transaction(_SQLITE_WRITE) as connection:
+                yield connection
+        else:
+            async with self._transaction({}) as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def _transaction(self, options: dict[str, str]) -> AsyncIterator[AsyncConnection]:
+        async with AsyncExitStack() as stack:
+            stack.enter_context(_translated_errors())
+            try:
+                connection = await stack.enter_async_context(self.engine.connect())
+            except OSError as error:
+                # asyncpg lets the errors of the network through while it connects.
+                raise StoreUnavailable(_NO_ANSWER) from error
+            await connection.execution_options(**options)
+            async with connection.begin():
+                yield connection
 
     def insert(self, table: Table) -> sqlite.Insert | postgresql.Insert:
         """An INSERT that knows ON CONFLICT, which standard SQL does not."""
@@ -131,7 +148,7 @@ def _sqlite_engine(url: URL) -> AsyncEngine:
 
     @event.listens_for(engine.sync_engine, "begin")
     def begin(connection: Connection) -> None:
-        kind = connection.get_execution_options().get("begin", "DEFERRED")
+        kind = connection.get_execution_options()["begin"]
         connection.exec_driver_sql(f"BEGIN {kind}")
 
     return engine
@@ -154,9 +171,9 @@ def _translated_errors() -> Iterator[None]:
         if translated is None:
             raise
         raise translated from error
-    except (ConnectionError, TimeoutError) as error:
-        # asyncpg lets the operating system's errors through while it connects.
-        raise StoreUnavailable("the job store does not answer") from error
+    except TimeoutError as error:
+        # A statement took longer than command_timeout.
+        raise StoreUnavailable(_NO_ANSWER) from error
 
 
 def _translate(error: DBAPIError) -> ServiceError | None:
@@ -164,10 +181,12 @@ def _translate(error: DBAPIError) -> ServiceError | None:
     sqlite_code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
     if sqlstate == _POSTGRES_DISK_FULL or sqlite_code == sqlite3.SQLITE_FULL:
         return InsufficientStorage("the disk of the job store is full")
+    if sqlstate.startswith(_POSTGRES_REFUSED):
+        return ConfigurationError("PostgreSQL refuses the user or the database of the URL")
     if (
         error.connection_invalidated
         or sqlstate.startswith(_POSTGRES_UNAVAILABLE)
         or sqlite_code in _SQLITE_UNAVAILABLE
     ):
-        return StoreUnavailable("the job store does not answer")
+        return StoreUnavailable(_NO_ANSWER)
     return None

@@ -81,9 +81,6 @@ class _LocalFiles:
         self._incoming = root / "incoming"
         try:
             self._incoming.mkdir(parents=True, exist_ok=True)
-            for shard in range(256):
-                (root / f"{shard:02x}").mkdir(exist_ok=True)
-            _sync_folder(root)
         except OSError as error:
             raise ConfigurationError(f"the data folder cannot be used: {error}") from error
 
@@ -93,8 +90,9 @@ class _LocalFiles:
         with _disk_full_translated():
             if not path.exists():
                 self._write(data, path)
-            # Also when another process has just renamed it: its sync may be still to come.
+            # Also when another process has just renamed it: its syncs may be still to come.
             _sync_folder(path.parent)
+            _sync_folder(self._root)
         return ref
 
     def open(self, ref: str) -> IO[bytes]:
@@ -119,6 +117,7 @@ class _LocalFiles:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
+            path.parent.mkdir(exist_ok=True)
             Path(name).replace(path)
         except OSError:
             Path(name).unlink(missing_ok=True)

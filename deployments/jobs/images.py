@@ -58,7 +58,8 @@ class ImageQueue:
             )
             leases: list[ImageLease] = []
             for job, share in zip(locked, shares, strict=True):
-                leases += await lease_images(connection, job, owner, share, now, now + lease)
+                if share:
+                    leases += await lease_images(connection, job, owner, share, now, now + lease)
             return leases
 
     async def heartbeat(self, tokens: Collection[ImageToken], lease: timedelta) -> set[ImageToken]:

@@ -102,8 +102,10 @@ async def finish_if_done(
     without them, nor a mail for a job that is not finished. A cancelled job sends none.
 
     Returns:
-        The terminal state, or None if images are pending.
+        The terminal state, or None if images are pending or the job had ended before.
     """
+    if JobState(job.state).is_terminal:
+        return None
     pending = select(images.c.position).where(
         images.c.job_id == job.id, images.c.state.in_([ImageState.QUEUED, ImageState.LEASED])
     )
