@@ -19,6 +19,7 @@ from deployments.errors import (
     RetryElsewhere,
     ServiceError,
 )
+from deployments.gate import Priority
 from deployments.inference.types import ProbabilityMap, UInt8Array
 
 log = logging.getLogger(__name__)
@@ -35,10 +36,14 @@ class ModelClient:
     Args:
         name: Name of the model.
         handle: Handle of its deployment.
+        priority: Who goes first at the model's gate.
     """
 
-    def __init__(self, name: str, handle: DeploymentHandle) -> None:
+    def __init__(
+        self, name: str, handle: DeploymentHandle, priority: Priority = Priority.INTERACTIVE
+    ) -> None:
         self.name = name
+        self._priority = priority
         self._handle = handle
 
     async def segment(self, pixels: UInt8Array, deadline: float) -> ProbabilityMap:
@@ -70,7 +75,7 @@ class ModelClient:
         seconds = deadline - time.monotonic()
         if seconds <= 0:
             raise DeadlineExceeded(f"{self.name} did not answer within the time allowed")
-        response = self._handle.segment.remote(pixels, seconds)
+        response = self._handle.segment.remote(pixels, seconds, self._priority)
         try:
             async with asyncio.timeout(seconds):
                 result: ProbabilityMap = await response

@@ -20,7 +20,7 @@ from ray import serve
 from deployments.batch_metrics import BatchMetrics
 from deployments.config import ModelSpec, Tunables
 from deployments.errors import ConfigurationError, DeadlineExceeded, InferenceFailed, ServiceError
-from deployments.gate import Gate
+from deployments.gate import Gate, Priority
 from deployments.inference.runner import BatchItem, ModelRunner, load_runner
 from deployments.inference.types import ProbabilityMap, UInt8Array
 
@@ -78,13 +78,16 @@ class Segmenter:
         self._join_batch.set_max_batch_size(self._batch_size())
         self._join_batch.set_batch_wait_timeout_s(tunables.batch_wait_ms / 1000)
 
-    async def segment(self, pixels: UInt8Array, seconds: float) -> ProbabilityMap:
+    async def segment(
+        self, pixels: UInt8Array, seconds: float, priority: Priority = Priority.INTERACTIVE
+    ) -> ProbabilityMap:
         """Run the network on one image, together with others that wait.
 
         Args:
             pixels: uint8 (S, S, 3) RGB at the model's input size.
             seconds: Time that the caller will still wait. An image whose time is up is dropped
                 before it reaches the device.
+            priority: Images of jobs wait behind those of people.
 
         Raises:
             DeadlineExceeded: Its time was up.
@@ -95,7 +98,7 @@ class Segmenter:
         request_id = serve.context._get_serve_request_context().request_id
         now = time.monotonic()
         item = BatchItem(pixels, arrived=now, deadline=now + seconds, request_id=request_id)
-        await self._gate.wait()
+        await self._gate.wait(priority)
         outcome: ProbabilityMap | ServiceError = await self._join_batch(item)
         if isinstance(outcome, ServiceError):
             raise outcome

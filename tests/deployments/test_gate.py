@@ -3,7 +3,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from deployments.gate import Gate
+from deployments.gate import Gate, Priority
 
 
 async def settle() -> None:
@@ -20,13 +20,13 @@ class Crowd:
         self.passed: list[int] = []
         self.tasks: list[asyncio.Task[None]] = []
 
-    async def arrive(self, count: int) -> None:
+    async def arrive(self, count: int, priority: Priority = Priority.INTERACTIVE) -> None:
         for _ in range(count):
-            self.tasks.append(asyncio.create_task(self._one(len(self.tasks))))
+            self.tasks.append(asyncio.create_task(self._one(len(self.tasks), priority)))
         await settle()
 
-    async def _one(self, number: int) -> None:
-        await self.gate.wait()
+    async def _one(self, number: int, priority: Priority) -> None:
+        await self.gate.wait(priority)
         self.passed.append(number)
 
 
@@ -90,3 +90,16 @@ async def test_the_gate_works_again_after_every_batch(crowd: Crowd) -> None:
     assert crowd.passed == [0, 1]
     await crowd.arrive(1)
     assert crowd.passed == [0, 1, 2]
+
+
+async def test_jobs_wait_until_nobody_else_does(crowd: Crowd) -> None:
+    crowd.gate.close()
+    await crowd.arrive(2, Priority.BACKGROUND)
+    await crowd.arrive(2)
+    crowd.gate.open(12)
+    await settle()
+    assert crowd.passed == [2, 3]
+    crowd.gate.close()
+    crowd.gate.open(12)
+    await settle()
+    assert crowd.passed == [2, 3, 0, 1]
