@@ -126,6 +126,7 @@ class ModelRunner:
                 probability=outcome.value.probability,
                 batch_size=outcome.batch_size,
                 device=self._loaded.engine.device,
+                weights=self._loaded.sha256,
                 seconds=outcome.value.seconds,
                 queue_seconds=outcome.value.started - item.arrived,
             )

@@ -48,6 +48,7 @@ class ProbabilityMap:
         probability: uint8 (S, S), 255 = probability 1.
         batch_size: Images in the device call that served this one.
         device: Where the call ran, ``cpu`` or ``cuda:N``.
+        weights: SHA-256 (hex) of the weights; None for an untrained network.
         seconds: Wall time of the device call.
         queue_seconds: Time from arrival at the replica to the start of the device call.
     """
@@ -55,5 +56,6 @@ class ProbabilityMap:
     probability: UInt8Array
     batch_size: int
     device: str
+    weights: str | None
     seconds: float
     queue_seconds: float
