@@ -217,8 +217,9 @@ def test_memory_that_runs_out_means_too_large(monkeypatch: pytest.MonkeyPatch) -
         lambda: save(COLOUR, "BMP"),
         lambda: save_tiff(COLOUR, compression="lzw"),
         lambda: save_tiff(COLOUR * SIXTEEN, metadata=None),
+        lambda: save_tiff(GRAY * SIXTEEN, ome=True),  # a description follows the pixels
     ],
-    ids=["JPEG", "progressive", "PNG", "PNG16", "BMP", "LZW", "TIFF16"],
+    ids=["JPEG", "progressive", "PNG", "PNG16", "BMP", "LZW", "TIFF16", "OME"],
 )
 def test_no_prefix_of_a_file_is_read(build: Callable[[], bytes]) -> None:
     data = build()

@@ -118,6 +118,12 @@ def test_an_ellipse_has_the_axes_in_the_order_of_opencv() -> None:
     assert metrics["Area"] == pytest.approx(math.pi * 100 * 40, rel=1e-3)
 
 
+def test_one_distance_is_measured_between_whole_pixels() -> None:
+    metrics = calculate_metrics([[10.9, 0], [110.2, 0], [110.2, 300], [10.9, 300]])
+    assert metrics["FeretDiameterMin"] == pytest.approx(99.3, abs=1e-3)
+    assert metrics["FeretDiameterMaxOrthogonalDistance"] == 100
+
+
 def test_a_circle() -> None:
     metrics = calculate_metrics(ellipse(200, 200), convention="2025")
     assert metrics["Circularity"] == pytest.approx(1, abs=1e-3)
@@ -128,7 +134,7 @@ def test_a_circle() -> None:
 
 def test_only_2026_smooths_the_steps_of_a_pixel_outline() -> None:
     diagonal: Outline = [[step // 2, (step + 1) // 2] for step in range(201)]
-    triangle = [*diagonal, [100, 0]]
+    triangle: Outline = [*diagonal, [100, 0]]
     length = 100 + 100 + math.hypot(100, 100)
     assert calculate_metrics(triangle)["Perimeter"] == pytest.approx(length, rel=0.02)
     assert calculate_metrics(triangle, convention="2025")["Perimeter"] > 1.15 * length
