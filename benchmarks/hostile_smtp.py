@@ -10,11 +10,14 @@ from enum import Enum, auto
 from types import TracebackType
 from typing import Self
 
+SLOW_REPLY_SECONDS = 0.2
+
 
 class Fault(Enum):
     """What goes wrong on one connection."""
 
     NONE = auto()
+    SLOW_REPLIES = auto()
     SILENT_BANNER = auto()
     CLOSING_421 = auto()
     REFUSED_554 = auto()
@@ -52,6 +55,7 @@ class HostileSmtpServer:
 
     Attributes:
         stored: Mails taken, in order.
+        first_stored: Set with the first of them.
         lost_acknowledgements: Mails taken whose final reply was never sent.
         connections: Connections accepted so far.
         commands: Every command line received.
@@ -65,9 +69,10 @@ class HostileSmtpServer:
         self._next_fault = next_fault
         self._tls = tls
         self._server: asyncio.Server | None = None
-        self._open: set[asyncio.Task[None]] = set()
+        self._open: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self.port = 0
         self.stored: list[Stored] = []
+        self.first_stored = asyncio.Event()
         self.lost_acknowledgements = 0
         self.connections = 0
         self.commands: list[str] = []
@@ -85,9 +90,9 @@ class HostileSmtpServer:
     ) -> None:
         assert self._server is not None
         self._server.close()
-        for task in self._open:
-            task.cancel()
-        await asyncio.gather(*self._open, return_exceptions=True)
+        for writer in self._open.values():
+            writer.transport.abort()
+        await self.idle()
 
     async def idle(self) -> None:
         """Wait until no connection is open."""
@@ -97,13 +102,13 @@ class HostileSmtpServer:
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._open.add(task)
+        self._open[task] = writer
         self.connections += 1
         try:
             with contextlib.suppress(_Cut, ConnectionError, asyncio.IncompleteReadError):
                 await _Session(self, self._next_fault(), reader, writer, self._tls).serve()
         finally:
-            self._open.discard(task)
+            del self._open[task]
             writer.close()
 
 
@@ -207,6 +212,7 @@ class _Session:
                 await self._say("552 too large")
                 return
         self._server.stored.append(Stored(self._recipient, content))
+        self._server.first_stored.set()
         match self._fault:
             case Fault.CUT_AFTER_DOT:
                 self._server.lost_acknowledgements += 1
@@ -227,5 +233,7 @@ class _Session:
         raise _Cut
 
     async def _say(self, line: str) -> None:
+        if self._fault is Fault.SLOW_REPLIES:
+            await asyncio.sleep(SLOW_REPLY_SECONDS)
         self._writer.write(line.encode() + b"\r\n")
         await self._writer.drain()
