@@ -1,0 +1,50 @@
+import pytest
+from ray.serve.schema import ServeDeploySchema
+
+from deployments.config import load_profile, packaged_configs
+from serve_app.serve_config import ongoing_requests, render, required_cpus
+from serve_app.settings import Settings
+
+
+def deployments(profile: str) -> dict[str, dict[str, object]]:
+    loaded = load_profile(packaged_configs(), profile)
+    config = render(loaded, Settings(), "127.0.0.1", 8000)
+    ServeDeploySchema.model_validate(config)
+    return {entry["name"]: entry for entry in config["applications"][0]["deployments"]}
+
+
+@pytest.mark.parametrize("profile", ["local", "gpu"])
+def test_tunables_travel_in_user_config(profile: str) -> None:
+    entries = deployments(profile)
+    batches = {
+        name: entry["user_config"]["max_batch_size"]  # type: ignore[index]
+        for name, entry in entries.items()
+        if name != "ingress"
+    }
+    assert batches == {"hrnet": 12, "resunet_small": 3, "resunet_advanced": 1}
+    arguments = render(
+        load_profile(packaged_configs(), profile), Settings(), "127.0.0.1", 8000
+    )["applications"][0]["args"]
+    assert "weights" not in arguments["models"]["hrnet"]
+    assert "threshold" not in arguments["models"]["hrnet"]
+
+
+def test_a_replica_holds_the_batch_on_the_device_and_the_next_one() -> None:
+    entries = deployments("local")
+    assert entries["hrnet"]["max_ongoing_requests"] == ongoing_requests(12) >= 24
+
+
+def test_gpu_shares_reach_ray() -> None:
+    for name, entry in deployments("gpu").items():
+        options = entry["ray_actor_options"]
+        assert options.get("num_gpus", 0) == (0 if name == "ingress" else 0.3)  # type: ignore[attr-defined]
+
+
+def test_idle_connections_outlive_those_of_spheroseg() -> None:
+    config = render(load_profile(packaged_configs(), "local"), Settings(), "127.0.0.1", 8000)
+    assert config["http_options"]["keep_alive_timeout_s"] > 60
+    assert config["http_options"]["request_timeout_s"] > Settings().request_timeout_seconds
+
+
+def test_the_local_profile_fits_two_cores() -> None:
+    assert required_cpus(load_profile(packaged_configs(), "local")) <= 2
