@@ -173,6 +173,16 @@ async def test_an_idle_child_that_was_killed_costs_nothing(sandbox: Sandbox) -> 
         assert await sandbox.run(abs, -1) == 1
 
 
+async def test_a_fork_server_that_was_killed_is_replaced(sandbox: Sandbox) -> None:
+    child, server = await sandbox.run(os.getpid), await sandbox.run(os.getppid)
+    watched = os.pidfd_open(server)
+    os.kill(server, signal.SIGKILL)
+    wait_until_dead(watched)
+    assert await sandbox.run(os.getpid) == child
+    os.kill(child, signal.SIGKILL)
+    assert await sandbox.run(os.getppid) != server
+
+
 @pytest.mark.parametrize(
     "error",
     [
