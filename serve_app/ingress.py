@@ -21,6 +21,7 @@ from deployments.inference.pipeline import finish, prepare
 from deployments.inference.sandbox import Sandbox, SandboxLimits
 from deployments.model_client import ModelClient
 from serve_app import metrics
+from serve_app.authentication import use_pixels
 from serve_app.directory import ModelDirectory, ModelLimits
 from serve_app.routes import create_app
 from serve_app.service import Activity, Health, MetricsConvention, ModelInfo, Segmentation
@@ -120,6 +121,7 @@ class Ingress:
                 f"the image cannot be decoded within {self._settings.decode_cpu_seconds} s "
                 f"and {self._settings.decode_memory_mb} MB"
             ) from error
+        use_pixels(image.width * image.height)
         prepared = time.monotonic()
         answer = await self._clients[model].segment(image.pixels, deadline)
         polygons = await self._sandbox.run(

@@ -1,5 +1,6 @@
 """Checks a profile before anything starts, so that a fault is one sentence and not a wait."""
 
+import ipaddress
 from pathlib import Path
 
 import torch
@@ -8,7 +9,8 @@ from deployments.config import ModelConfig, Profile
 from deployments.errors import ConfigurationError, WeightsError
 from deployments.inference import checkpoints
 from deployments.inference.images.transforms import get_preset
-from deployments.inference.loader import resolve_model
+from deployments.inference.models import resolve_model
+from serve_app.settings import Settings
 
 
 def check_profile(profile: Profile) -> list[str]:
@@ -22,6 +24,23 @@ def check_profile(profile: Profile) -> list[str]:
     """
     check_devices(profile)
     return [f"{name}: {_check_model(name, model)}" for name, model in profile.models.items()]
+
+
+def check_exposure(host: str, settings: Settings) -> None:
+    """Refuse to listen beyond this machine for everybody, unless told so.
+
+    Raises:
+        ConfigurationError: There are no API keys, and nobody said that this is meant.
+    """
+    try:
+        local = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        local = False
+    if not local and settings.api_keys_file is None and not settings.allow_anonymous:
+        raise ConfigurationError(
+            f"listening on {host} lets everybody in who reaches it: set SPHEROSERVE_API_KEYS_FILE, "
+            "or SPHEROSERVE_ALLOW_ANONYMOUS=true if that is meant"
+        )
 
 
 def check_devices(profile: Profile) -> None:

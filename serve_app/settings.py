@@ -1,5 +1,6 @@
 """Settings of the service, each an environment variable ``SPHEROSERVE_<NAME>``."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, field_validator
@@ -37,6 +38,17 @@ class Settings(BaseSettings):
         ge=1,
         le=10_000,
         description="Most files in one request, whatever the model allows.",
+    )
+    max_job_bytes: int = Field(
+        default=2048 * _MIB,
+        ge=1,
+        description="Most bytes of the body of a job, and of a ZIP file in it once unpacked.",
+    )
+    max_job_images: int = Field(default=2000, ge=1, description="Most images of one job.")
+    job_transfer_seconds: float = Field(
+        default=3600.0,
+        gt=0,
+        description="Longest time of the upload of a job, and of the download of its results.",
     )
     max_form_fields: int = Field(
         default=16, ge=1, le=1000, description="Most form fields in one request that are not files."
@@ -82,13 +94,26 @@ class Settings(BaseSettings):
         description="Child processes of one ingress replica that decode images.",
     )
     decode_memory_mb: int = Field(
-        default=2048, ge=256, description="Address space of one child process in MiB."
+        default=2048,
+        ge=256,
+        description="Memory that one task may take in a child process, in MiB.",
     )
     decode_cpu_seconds: int = Field(
         default=20, ge=1, description="CPU time that one task may use in a child process."
     )
     decode_wall_seconds: float = Field(
         default=30.0, gt=0, description="Wall time after which a task in a child process is ended."
+    )
+
+    # Access
+    api_keys_file: Path | None = Field(
+        default=None,
+        description="JSON file of API keys (`spheroserve keys new`); without one, everybody who "
+        "reaches the port may call.",
+    )
+    allow_anonymous: bool = Field(
+        default=False,
+        description="Listen beyond this machine although there is no file of API keys.",
     )
 
     metrics_convention: MetricsConvention = Field(
@@ -99,6 +124,11 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="Least severe log line that is written."
     )
+
+    @field_validator("api_keys_file", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: object) -> object:
+        return None if value == "" else value
 
     @field_validator("cors_origins", mode="before")
     @classmethod

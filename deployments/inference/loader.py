@@ -1,20 +1,18 @@
 """From a configuration to a network on its device."""
 
-import importlib
 import logging
 import os
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 
 from deployments.config import ModelSpec, Tunables
-from deployments.errors import ConfigurationError, WeightsError
+from deployments.errors import WeightsError
 from deployments.inference import checkpoints
 from deployments.inference.engines.base import Engine
 from deployments.inference.engines.torch_engine import TorchEngine
 from deployments.inference.images.transforms import get_preset
-from deployments.inference.model import SegmentationModel
+from deployments.inference.models import resolve_model
 from deployments.inference.types import UNTRAINED
 
 log = logging.getLogger(__name__)
@@ -45,23 +43,6 @@ class LoadedModel:
             "weights": self.weights,
             "weights_sha256": self.sha256,
         }
-
-
-def resolve_model(implementation: str) -> SegmentationModel:
-    """Import a model by its path and make an instance.
-
-    Args:
-        implementation: ``package.module:Class``.
-
-    Raises:
-        ConfigurationError: There is no such module or class.
-    """
-    module_name, _, class_name = implementation.partition(":")
-    try:
-        model = getattr(importlib.import_module(module_name), class_name)
-    except (ImportError, AttributeError) as error:
-        raise ConfigurationError(f"model '{implementation}' cannot be imported: {error}") from error
-    return cast(SegmentationModel, model())
 
 
 def load_model(spec: ModelSpec, tunables: Tunables, device: str) -> LoadedModel:

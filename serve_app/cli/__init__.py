@@ -7,6 +7,7 @@ import click
 
 from deployments.errors import ServiceError
 from serve_app.cli.check_config import check_config
+from serve_app.cli.keys import keys
 from serve_app.cli.segment import segment
 from serve_app.cli.up import up
 from serve_app.cli.weights import weights
@@ -19,7 +20,7 @@ def cli() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
 
 
-for command in (up, segment, weights, check_config):
+for command in (up, segment, weights, check_config, keys):
     cli.add_command(command)
 
 

@@ -27,10 +27,11 @@ def up(profile: str, directory: Path, env_file: Path | None, host: str, port: in
         signal.signal(number, lambda *_: stopped.set())
 
     # Ray takes seconds to import; what can be refused is refused before.
-    from serve_app.preflight import check_profile
+    from serve_app.preflight import check_exposure, check_profile
     from serve_app.settings import Settings
 
     settings = Settings.from_environment()
+    check_exposure(host, settings)
     loaded = load_profile(directory, profile)
     check_profile(loaded)
 

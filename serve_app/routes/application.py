@@ -5,6 +5,8 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
 
+from serve_app.api_keys import key_ring
+from serve_app.authentication import Authentication
 from serve_app.error_handlers import ErrorBoundary, exception_handlers
 from serve_app.json_response import json_response
 from serve_app.routes.information import information_routes
@@ -44,6 +46,11 @@ def create_app(
                 BodyLimits,
                 max_bytes=settings.max_body_bytes,
                 stall_seconds=settings.upload_stall_seconds,
+            ),
+            Middleware(
+                Authentication,
+                keys=key_ring(settings.api_keys_file),
+                retry_after=settings.retry_after_seconds,
             ),
             Middleware(PlainOptions, any_origin="*" in settings.cors_origins),
         ],

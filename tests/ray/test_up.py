@@ -85,3 +85,12 @@ def test_an_env_file_is_read(tmp_path: Path) -> None:
     )
     assert result.returncode == 1
     assert "SPHEROSERVE_MAX_FILE_BYTES" in result.stderr
+
+
+def test_listening_for_everybody_must_be_meant() -> None:
+    result = subprocess.run(
+        [*UP, "--host", "0.0.0.0"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert result.returncode == 1
+    assert result.stderr.count("\n") == 1
+    assert "SPHEROSERVE_ALLOW_ANONYMOUS" in result.stderr
