@@ -237,9 +237,9 @@ def test_a_new_replica_starts_from_what_its_peer_has_learnt() -> None:
     assert newcomer.adopt(peer.export_evidence())
     assert newcomer.ceiling() == 800
     later.now += POLICY.memory_s - 61
-    assert newcomer.state is State.CAUTIOUS
+    assert newcomer.snapshot().state is State.CAUTIOUS
     later.now += 1
-    assert newcomer.state is State.PROBING
+    assert newcomer.snapshot().state is State.PROBING
     assert not newcomer.has_fitted(800)
 
 
