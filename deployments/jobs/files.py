@@ -16,7 +16,7 @@ from typing import IO, Protocol, cast
 
 import fsspec
 
-from deployments.errors import ConfigurationError, InsufficientStorage, NotFound
+from deployments.errors import ConfigurationError, InsufficientStorage, NotFound, StoreUnavailable
 
 _REF = re.compile(r"[0-9a-f]{64}")
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -35,6 +35,7 @@ class FileStore(Protocol):
 
         Raises:
             InsufficientStorage: The disk is full; nothing is left behind.
+            StoreUnavailable: The bucket does not answer.
         """
         ...
 
@@ -43,6 +44,7 @@ class FileStore(Protocol):
 
         Raises:
             NotFound: There is no such file.
+            StoreUnavailable: The bucket does not answer.
         """
         ...
 
@@ -80,7 +82,7 @@ class _LocalFiles:
         self._root = root
         self._incoming = root / "incoming"
         try:
-            self._incoming.mkdir(parents=True, exist_ok=True)
+            make_folder(self._incoming)
         except OSError as error:
             raise ConfigurationError(f"the data folder cannot be used: {error}") from error
 
@@ -139,7 +141,10 @@ class _BucketFiles:
 
     def put(self, data: bytes) -> str:
         ref = content_ref(data)
-        self._system.pipe_file(self._path(ref), data)
+        try:
+            self._system.pipe_file(self._path(ref), data)
+        except OSError as error:
+            raise StoreUnavailable("the file store does not answer") from error
         return ref
 
     def open(self, ref: str) -> IO[bytes]:
@@ -147,6 +152,8 @@ class _BucketFiles:
             return cast(IO[bytes], self._system.open(self._path(ref), "rb"))
         except FileNotFoundError:
             raise NotFound("there is no such file") from None
+        except OSError as error:
+            raise StoreUnavailable("the file store does not answer") from error
 
     def delete(self, ref: str) -> None:
         with suppress(FileNotFoundError):
@@ -164,6 +171,18 @@ def _checked(ref: str) -> str:
     if not _REF.fullmatch(ref):
         raise NotFound("there is no such file")
     return ref
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, so that they survive a power loss.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in missing:
+        _sync_folder(path.parent)
 
 
 def _sync_folder(folder: Path) -> None:

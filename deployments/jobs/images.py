@@ -19,6 +19,7 @@ from deployments.jobs.records import ImageLease, ImageToken, Reaped
 from deployments.jobs.schema import images, jobs
 from deployments.jobs.shares import fair_shares
 from deployments.jobs.states import ImageState, JobState
+from deployments.jobs.text import storable_text
 
 MAX_ATTEMPTS = 3
 
@@ -35,16 +36,23 @@ class ImageQueue:
         self._clock = clock
         self._mail_expiry = mail_expiry
 
-    async def claim(self, owner: str, limit: int, lease: timedelta) -> list[ImageLease]:
+    async def claim(
+        self, owner: str, limit: int, lease: timedelta, model: str | None = None
+    ) -> list[ImageLease]:
         """Lease up to ``limit`` images to a worker and count one attempt for each.
 
         The oldest ``limit`` jobs that have images waiting share: the next image comes from
         the job with the fewest in flight, of equals from the oldest.
+
+        Args:
+            model: Claims only images for this model.
         """
         now = self._clock()
         waiting = jobs.c.state.in_([JobState.QUEUED, JobState.RUNNING]) & exists().where(
             images.c.job_id == jobs.c.id, images.c.state == ImageState.QUEUED
         )
+        if model is not None:
+            waiting &= jobs.c.model == model
         async with self._database.write() as connection:
             # A job that another transaction holds is passed over, unless no other is left.
             locked = await lock_jobs(connection, waiting, limit=limit, skip_locked=True)
@@ -129,7 +137,9 @@ class ImageQueue:
                     changed = await requeue_images(connection, job, again, now)
                 if not changed:
                     state = ImageState.DEAD if retry else ImageState.FAILED
-                    changed = await finish_images(connection, job, mine, now, state, error)
+                    changed = await finish_images(
+                        connection, job, mine, now, state, storable_text(error)
+                    )
                 if changed:
                     await finish_if_done(connection, job, now, self._mail_expiry)
                     return True

@@ -21,6 +21,9 @@ from deployments.jobs.lifecycle import (
 from deployments.jobs.records import Counts, Event, Image, Job, NewJob
 from deployments.jobs.schema import events, images, jobs
 from deployments.jobs.states import ImageState, JobState
+from deployments.jobs.text import storable_text
+
+_MAX_KEY_LENGTH = 255
 
 
 class JobRepository:
@@ -42,12 +45,14 @@ class JobRepository:
             The job, and whether it is new.
 
         Raises:
-            InvalidRequest: The job has no images.
+            InvalidRequest: The job has no images, or its idempotency key is too long.
             Conflict: The idempotency key belongs to another request of this tenant.
             InsufficientStorage: The disk is full.
         """
         if not new.images:
             raise InvalidRequest("a job needs at least one image")
+        if new.idempotency_key is not None and len(new.idempotency_key) > _MAX_KEY_LENGTH:
+            raise InvalidRequest(f"an Idempotency-Key has at most {_MAX_KEY_LENGTH} characters")
         now = self._clock()
         job_id = str(uuid.uuid4())
         statement = (
@@ -78,7 +83,7 @@ class JobRepository:
                     {
                         "job_id": job_id,
                         "position": position,
-                        "name": image.name,
+                        "name": storable_text(image.name),
                         "content": image.content,
                         "state": ImageState.QUEUED,
                         "attempts": 0,
@@ -121,12 +126,18 @@ class JobRepository:
             return [_job(row, counts[row.id]) for row in rows]
 
     async def images(
-        self, job_id: str, tenant: str | None, limit: int, after: int = -1
+        self,
+        job_id: str,
+        tenant: str | None,
+        limit: int,
+        after: int = -1,
+        name: str | None = None,
     ) -> Sequence[Image]:
         """Return one page of a job's images in upload order.
 
         Args:
             after: Position of the last image of the page before.
+            name: Returns only images of this name.
 
         Raises:
             NotFound: There is no such job of this tenant.
@@ -137,6 +148,8 @@ class JobRepository:
             .order_by(images.c.position)
             .limit(limit)
         )
+        if name is not None:
+            query = query.where(images.c.name == storable_text(name))
         async with self._database.read() as connection:
             await _row(connection, _visible(job_id, tenant))
             return [

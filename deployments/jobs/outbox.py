@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, and_, func, insert, or_, select, tuple_, update
+from sqlalchemy import Row, and_, func, insert, or_, select, tuple_, update
 
 from deployments.errors import Conflict, NotFound
 from deployments.jobs.clock import Clock
@@ -18,6 +18,7 @@ from deployments.jobs.lifecycle import new_mail
 from deployments.jobs.records import Mail, MailLease, MailToken
 from deployments.jobs.schema import outbox
 from deployments.jobs.states import MailState
+from deployments.jobs.text import storable_text
 
 UNSENT = (MailState.QUEUED, MailState.SENDING, MailState.DEFERRED)
 
@@ -40,7 +41,8 @@ class Outbox:
     async def claim(self, owner: str, limit: int, lease: timedelta) -> list[MailLease]:
         """Lease up to ``limit`` mails that are due, longest due first; count one attempt each.
 
-        Mails past their expiry are given up here, those of a dead sender are claimed again.
+        Mails of a dead sender are claimed again. Those past their expiry are claimed too: the
+        sender gives them up, and tells.
         """
         now = self._clock()
         free = or_(
@@ -54,18 +56,7 @@ class Outbox:
             .limit(limit)
             .with_for_update(skip_locked=True)
         )
-        expired = (
-            select(outbox.c.id)
-            .where(free, outbox.c.expires_at <= now)
-            .with_for_update(skip_locked=True)
-        )
         async with self._database.write() as connection:
-            expired_ids = (await connection.execute(expired)).scalars().all()
-            await connection.execute(
-                update(outbox)
-                .where(outbox.c.id.in_(expired_ids))
-                .values(_finished(MailState.DEAD, now, outbox.c.last_reply))
-            )
             due_ids = (await connection.execute(due)).scalars().all()
             statement = (
                 update(outbox)
@@ -92,7 +83,7 @@ class Outbox:
         values = {
             "state": MailState.DEFERRED,
             "next_attempt_at": next_attempt_at,
-            "last_reply": reply,
+            "last_reply": storable_text(reply),
             "lease_owner": None,
             "lease_until": None,
         }
@@ -179,10 +170,10 @@ class Outbox:
             return (await connection.execute(statement)).rowcount == 1
 
 
-def _finished(state: MailState, now: datetime, reply: str | ColumnElement[Any]) -> dict[str, Any]:
+def _finished(state: MailState, now: datetime, reply: str) -> dict[str, Any]:
     return {
         "state": state,
-        "last_reply": reply,
+        "last_reply": storable_text(reply),
         "finished_at": now,
         "lease_owner": None,
         "lease_until": None,

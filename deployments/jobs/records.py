@@ -193,7 +193,7 @@ class Mail:
             so every try of one notification carries the same one.
         attempts: How often the mail was claimed.
         next_attempt_at: Not claimed before.
-        expires_at: Given up (``dead``) after.
+        expires_at: When the sender gives up.
         last_reply: The last answer of the mail server or the reason of the last failure.
     """
 

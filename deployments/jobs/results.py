@@ -45,6 +45,7 @@ class ResultCache:
 
         Their deletion is put off by the grace time, so that a job can name them meanwhile.
         """
+        now = self._clock()
         known = select(result_cache.c.key, result_cache.c.result).where(
             result_cache.c.key.in_(keys)
         )
@@ -58,6 +59,6 @@ class ResultCache:
             )
             refs = set((await connection.execute(kept)).scalars())
             await connection.execute(
-                update(files).where(files.c.ref.in_(refs)).values(touched_at=self._clock())
+                update(files).where(files.c.ref.in_(refs)).values(touched_at=now)
             )
             return {key: result for key, result in found.items() if result in refs}

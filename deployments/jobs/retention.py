@@ -63,7 +63,7 @@ class Retention:
         """Delete the jobs that ended longer ago than ``keep``, cached results and mails of that
         age, and the files that no row names any more.
 
-        A job stays while a mail about it is unsent.
+        A job stays while a mail about it may still be sent.
         """
         deleted_jobs = 0
         while batch := await self._delete_jobs(keep):
@@ -77,8 +77,11 @@ class Retention:
         return Deleted(jobs=deleted_jobs, files=deleted_files)
 
     async def _delete_jobs(self, keep: timedelta) -> int:
-        owes_mail = exists().where(outbox.c.job_id == jobs.c.id, outbox.c.state.in_(UNSENT))
-        expired = (jobs.c.finished_at < self._clock() - keep) & ~owes_mail
+        now = self._clock()
+        owes_mail = exists().where(
+            outbox.c.job_id == jobs.c.id, outbox.c.state.in_(UNSENT), outbox.c.expires_at > now
+        )
+        expired = (jobs.c.finished_at < now - keep) & ~owes_mail
         async with self._database.write() as connection:
             locked = await lock_jobs(connection, expired, limit=_BATCH)
             await connection.execute(delete(jobs).where(jobs.c.id.in_([job.id for job in locked])))
@@ -108,6 +111,5 @@ class Retention:
             refs = (await connection.execute(unreferenced)).scalars().all()
             # The rows go first: where one is still named, the database refuses.
             await connection.execute(delete(files).where(files.c.ref.in_(refs)))
-            for ref in refs:
-                await asyncio.to_thread(self._file_store.delete, ref)
+            await asyncio.gather(*(asyncio.to_thread(self._file_store.delete, ref) for ref in refs))
         return len(refs)

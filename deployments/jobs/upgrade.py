@@ -8,6 +8,7 @@ from sqlalchemy import Connection, text
 
 from deployments.errors import ConfigurationError
 from deployments.jobs.database import Database
+from deployments.jobs.files import make_folder
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 # Any number does, as long as nothing else in the database takes the same advisory lock.
@@ -48,7 +49,7 @@ def alembic_config(connection: Connection) -> Config:
 
 def _create_folder(database: str | None) -> None:
     try:
-        Path(database or "").absolute().parent.mkdir(parents=True, exist_ok=True)
+        make_folder(Path(database or "").absolute().parent)
     except OSError as error:
         raise ConfigurationError(
             f"the folder of the database cannot be made: {error.strerror}"

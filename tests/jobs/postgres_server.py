@@ -47,14 +47,16 @@ class PostgresServer:
 
     def run(self, program: str, *arguments: str) -> None:
         """Run a program of the server, as a user that the server accepts."""
-        # The server refuses to run as root.
-        user = {"user": "nobody", "group": "nogroup", "extra_groups": []}
+        root = os.geteuid() == 0
         subprocess.run(
-            [self._binaries / program, *arguments],
+            [str(self._binaries / program), *arguments],
             check=True,
             stdout=subprocess.DEVNULL,
             cwd=self._folder,
-            **(user if os.geteuid() == 0 else {}),
+            # The server refuses to run as root.
+            user="nobody" if root else None,
+            group="nogroup" if root else None,
+            extra_groups=[] if root else None,
         )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from deployments.errors import ConfigurationError, InsufficientStorage, NotFound
+from deployments.errors import ConfigurationError, InsufficientStorage, NotFound, StoreUnavailable
 from deployments.jobs.files import FileStore, content_ref, open_file_store
 
 
@@ -123,6 +123,32 @@ def test_only_what_was_abandoned_long_ago_is_swept(tmp_path: Path) -> None:
     files.delete_abandoned(cutoff)
     assert [path.name for path in (tmp_path / "incoming").iterdir()] == ["young"]
     assert read(files, ref) == b"an image"
+
+
+def test_a_bucket_that_does_not_answer_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+    files = open_file_store("memory://bucket")
+    ref = files.put(b"an image")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr("fsspec.implementations.memory.MemoryFileSystem.pipe_file", refuse)
+    monkeypatch.setattr("fsspec.implementations.memory.MemoryFileSystem.open", refuse)
+    with pytest.raises(StoreUnavailable):
+        files.put(b"an image")
+    with pytest.raises(StoreUnavailable):
+        files.open(ref)
+
+
+def test_a_new_folder_is_synced_into_the_one_above(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr(
+        os, "fsync", lambda handle: synced.append(Path(f"/proc/self/fd/{handle}").readlink())
+    )
+    open_file_store(str(tmp_path / "a" / "b"))
+    assert synced == [tmp_path / "a" / "b", tmp_path / "a", tmp_path]
 
 
 @pytest.mark.parametrize("place", ["nosuch://bucket", "/dev/null/folder"])

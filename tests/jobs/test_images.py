@@ -8,7 +8,7 @@ from sqlalchemy.exc import IntegrityError
 
 from deployments.jobs.images import MAX_ATTEMPTS
 from deployments.jobs.records import Counts, Reaped
-from deployments.jobs.states import ImageState, JobState
+from deployments.jobs.states import ImageState, JobState, MailState
 from deployments.jobs.store import JobStore
 from tests.jobs.helpers import LEASE, FakeClock, accept, claim, finish
 
@@ -44,6 +44,15 @@ async def test_the_oldest_job_goes_first_and_the_others_share(
     assert await claimed_by_job(3) == [1, 1, 1]
     assert await claimed_by_job(5) == [2, 3, 0]
     assert await claimed_by_job(100) == [5, 5, 0]
+
+
+async def test_a_claim_can_be_for_one_model(store: JobStore) -> None:
+    await accept(store, 2, model="hrnet")
+    await accept(store, 2, model="resunet")
+    leases = await store.images.claim("worker", 10, LEASE, model="resunet")
+    assert [lease.model for lease in leases] == ["resunet", "resunet"]
+    assert await store.images.claim("worker", 10, LEASE, model="resunet") == []
+    assert len(await claim(store)) == 2
 
 
 @pytest.mark.parametrize(
@@ -155,7 +164,7 @@ async def test_an_image_that_kills_its_workers_is_given_up(
         assert await store.images.reap() == Reaped(returned=int(not last), dead=int(last))
     ended = await store.jobs.get(job.id, None)
     assert (ended.state, ended.counts) == (JobState.FAILED, Counts(dead=1))
-    assert (await store.outbox.counts())["queued"] == 1
+    assert (await store.outbox.counts())[MailState.QUEUED] == 1
     assert not await store.images.fail(lease.token, "late")
 
 

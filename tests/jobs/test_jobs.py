@@ -68,20 +68,32 @@ async def test_one_key_for_two_requests_is_a_conflict(store: JobStore) -> None:
 
 
 async def test_keys_of_other_tenants_and_no_keys_do_not_meet(store: JobStore) -> None:
-    for fields in (
-        {"idempotency_key": "key"},
-        {"idempotency_key": "key", "tenant": "other"},
-        {},
-        {},
-    ):
-        request = await new_job(store, **fields)
-        _, is_new = await store.jobs.create(request)
+    request = await new_job(store)
+    keyed = replace(request, idempotency_key="key")
+    for each in (keyed, replace(keyed, tenant="other"), request, request):
+        _, is_new = await store.jobs.create(each)
         assert is_new
 
 
 async def test_a_job_without_images_is_refused(store: JobStore) -> None:
     with pytest.raises(InvalidRequest):
         await accept(store, 0)
+
+
+async def test_a_key_that_is_too_long_is_refused(store: JobStore) -> None:
+    await accept(store, idempotency_key="k" * 255)
+    with pytest.raises(InvalidRequest):
+        await accept(store, idempotency_key="k" * 256)
+
+
+async def test_hostile_names_and_errors_can_be_stored(store: JobStore) -> None:
+    request = await new_job(store)
+    named = replace(request.images[0], name="a\0b\udcff.tif")
+    job, _ = await store.jobs.create(replace(request, images=(named,)))
+    [lease] = await claim(store)
+    assert await store.images.fail(lease.token, "bad header: \0")
+    [image] = await store.jobs.images(job.id, "lab", 10)
+    assert (image.name, image.error) == ("a\ufffdb?.tif", "bad header: \ufffd")
 
 
 async def test_jobs_of_another_tenant_do_not_exist(store: JobStore) -> None:
@@ -123,6 +135,7 @@ async def test_images_are_listed_in_upload_order_in_pages(store: JobStore) -> No
     first = await store.jobs.images(job.id, "lab", 3)
     second = await store.jobs.images(job.id, "lab", 3, after=first[-1].position)
     listed = [*first, *second]
+    assert await store.jobs.images(job.id, "lab", 3, name="3.tif") == [listed[3]]
     assert [image.position for image in listed] == [0, 1, 2, 3, 4]
     assert [image.name for image in listed] == [f"{number}.tif" for number in range(5)]
     assert (listed[0].state, listed[0].error) == (ImageState.FAILED, "no image")
