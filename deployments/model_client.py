@@ -113,3 +113,18 @@ class ModelClient:
             return replies
         except (DeploymentUnavailableError, ray.exceptions.RayError):
             return []
+
+    async def start(self, seconds: float) -> bool:
+        """Have Serve start a replica where none runs; return whether one answers.
+
+        Args:
+            seconds: Longest wait.
+        """
+        response = self._handle.describe.remote()
+        try:
+            async with asyncio.timeout(seconds):
+                await response
+        except (TimeoutError, DeploymentUnavailableError, ray.exceptions.RayError):
+            response.cancel()
+            return False
+        return True

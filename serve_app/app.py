@@ -4,10 +4,13 @@ from ray import serve
 from ray.serve import Application
 
 from deployments.config import ModelSpec, Strict
+from deployments.job_runner import Jobs
+from deployments.job_worker import JobLimits
 from deployments.segmenter import Segmenter
 from serve_app.ingress import Ingress
 
 INGRESS = "ingress"
+JOBS = "jobs"
 
 
 class InferenceArgs(Strict):
@@ -29,3 +32,24 @@ def build_inference(args: InferenceArgs) -> Application:
         for name, spec in specs.items()
     }
     return serve.deployment(serve.ingress()(Ingress), name=INGRESS).bind(specs, handles)
+
+
+class JobsArgs(Strict):
+    """Arguments of the application ``jobs``.
+
+    Attributes:
+        models: The models of the application ``inference``.
+        limits: What one image may take.
+        inference: Name of that application.
+    """
+
+    models: dict[str, ModelSpec]
+    limits: JobLimits
+    inference: str
+
+
+def build_jobs(args: JobsArgs) -> Application:
+    """The application ``jobs``: the jobs and the mails about them."""
+    specs = {name: spec.model_dump() for name, spec in args.models.items()}
+    limits = args.limits.model_dump()
+    return serve.deployment(Jobs, name=JOBS).bind(specs, limits, args.inference)

@@ -23,6 +23,7 @@ from deployments.model_client import ModelClient
 from serve_app import metrics
 from serve_app.authentication import use_pixels
 from serve_app.directory import ModelDirectory, ModelLimits
+from serve_app.jobs_client import JobsClient
 from serve_app.routes import create_app
 from serve_app.service import Activity, Health, MetricsConvention, ModelInfo, Segmentation
 from serve_app.settings import Settings
@@ -54,11 +55,12 @@ class Ingress:
                 wall_seconds=self._settings.decode_wall_seconds,
             ),
         )
+        self._jobs = JobsClient(self._sandbox)
         self._active: Counter[str] = Counter()
 
     def __serve_build_asgi_app__(self) -> Starlette:
         """Called by Serve after the constructor."""
-        return create_app(self, self._settings, lifespan=self._lifespan)
+        return create_app(self, self._jobs, self._settings, lifespan=self._lifespan)
 
     def reconfigure(self, user_config: dict[str, dict[str, object]]) -> None:
         """Take over the limits of the models, by name; called by Serve at every change."""

@@ -1,16 +1,22 @@
 """Multipart forms, read into memory while they arrive.
 
 Starlette's parser puts files into temporary files, has no limit for one file and takes a body
-that was cut off for a complete one. This one keeps what the body limit bounds in memory.
+that was cut off for a complete one. This one keeps in memory what the body limit bounds, or
+hands over each file as soon as it is complete. Only a ZIP file, where one may be larger than
+other files, goes to disk.
 """
 
-from collections.abc import AsyncIterator
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from deployments.errors import InvalidRequest, PayloadTooLarge
+from serve_app.archives import ZIP_SIGNATURES
+from serve_app.spool import Spool
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +30,8 @@ class FormLimits:
         max_field_bytes: Most bytes of one field.
         refuse_large_file: Whether one file above its limit ends the whole form. Otherwise its
             bytes are thrown away and the others are read.
+        max_archive_bytes: Most bytes of a ZIP file, which is put on disk; None treats it as
+            any other file.
     """
 
     max_files: int
@@ -31,6 +39,7 @@ class FormLimits:
     max_file_bytes: int
     max_field_bytes: int
     refuse_large_file: bool
+    max_archive_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +50,18 @@ class Upload:
         filename: As the client sent it. Never use it as a path.
         data: The bytes; empty when there were too many.
         too_large: Whether there were more bytes than one file may have.
+        archive: Where the bytes of a ZIP file are instead, as long as it is being handed over.
     """
 
     filename: str
     data: bytes
     too_large: bool = False
+    archive: Path | None = None
 
 
 Form = dict[str, list[str | Upload]]
+FileHandler = Callable[[str, Upload], Awaitable[None]]
+"""Takes the name of a field and its file, which is complete."""
 
 
 @dataclass(slots=True)
@@ -60,13 +73,19 @@ class _Part:
     filename: str | None = None
     size: int = 0
     data: bytearray = field(default_factory=bytearray)
+    spool: Spool | None = None
 
 
 class _FormBuilder:
-    """Callbacks of python-multipart that collect parts into a form."""
+    """Callbacks of python-multipart that collect parts.
+
+    Attributes:
+        parts: The parts that are complete and not yet taken, with the spool of an archive.
+        complete: Whether the last boundary was seen.
+    """
 
     def __init__(self, limits: FormLimits) -> None:
-        self.form: Form = {}
+        self.parts: deque[tuple[str, str | Upload, Spool | None]] = deque()
         self.complete = False
         self._limits = limits
         self._files = 0
@@ -105,16 +124,35 @@ class _FormBuilder:
             raise InvalidRequest(f"body: more than {self._limits.max_fields} form fields.")
 
     def on_part_data(self, data: bytes, start: int, end: int) -> None:
-        part, limits = self._part, self._limits
-        is_field = part.filename is None
-        limit = limits.max_field_bytes if is_field else limits.max_file_bytes
-        part.size += end - start
-        if part.size <= limit:
-            part.data += memoryview(data)[start:end]
-        elif is_field or limits.refuse_large_file:
-            raise part_too_large(part.name, limit)
-        else:
+        part = self._part
+        chunk = memoryview(data)[start:end]
+        if self._begins_archive(chunk):
+            part.spool = Spool()
+            part.spool.write(part.data)
             part.data.clear()
+        part.size += len(chunk)
+        limit = self._limit()
+        if part.size > limit:
+            if part.filename is None or part.spool or self._limits.refuse_large_file:
+                raise part_too_large(part.name, limit)
+            part.data.clear()
+        elif part.spool is not None:
+            part.spool.write(chunk)
+        else:
+            part.data += chunk
+
+    def _begins_archive(self, chunk: memoryview) -> bool:
+        part = self._part
+        if part.filename is None or self._limits.max_archive_bytes is None or len(part.data) >= 4:
+            return False
+        return (bytes(part.data) + bytes(chunk[:4])).startswith(ZIP_SIGNATURES)
+
+    def _limit(self) -> int:
+        if self._part.filename is None:
+            return self._limits.max_field_bytes
+        if self._part.spool is not None and self._limits.max_archive_bytes is not None:
+            return self._limits.max_archive_bytes
+        return self._limits.max_file_bytes
 
     def on_part_end(self) -> None:
         part = self._part
@@ -123,12 +161,26 @@ class _FormBuilder:
             value = _decode(bytes(part.data))
         else:
             too_large = part.size > self._limits.max_file_bytes
-            value = Upload(part.filename, bytes(part.data), too_large)
-        self.form.setdefault(part.name, []).append(value)
+            archive = part.spool.path if part.spool is not None else None
+            value = Upload(part.filename, bytes(part.data), too_large and archive is None, archive)
+        self.parts.append((part.name, value, part.spool))
         self._part = _Part()
 
     def on_end(self) -> None:
         self.complete = True
+
+    def end_part(self) -> None:
+        """The first part was taken."""
+        _, _, spool = self.parts.popleft()
+        if spool is not None:
+            spool.close()
+
+    def close(self) -> None:
+        """Delete what is left on disk where reading ended early."""
+        while self.parts:
+            self.end_part()
+        if self._part.spool is not None:
+            self._part.spool.close()
 
 
 def part_too_large(name: str, max_bytes: int) -> PayloadTooLarge:
@@ -136,23 +188,32 @@ def part_too_large(name: str, max_bytes: int) -> PayloadTooLarge:
     return PayloadTooLarge(f"{name}: larger than the limit of {max_bytes} bytes.")
 
 
-async def read_form(content_type: str, chunks: AsyncIterator[bytes], limits: FormLimits) -> Form:
+async def read_form(
+    content_type: str,
+    chunks: AsyncIterator[bytes],
+    limits: FormLimits,
+    on_file: FileHandler | None = None,
+) -> Form:
     """Read a form; empty, and unread, if the content type is not multipart/form-data.
 
     Args:
         content_type: Value of the Content-Type header.
         chunks: The body.
         limits: What the form may hold.
+        on_file: Takes each file as soon as it is complete; then the form holds only fields.
+            Nothing more is read until it returns.
 
     Raises:
         InvalidRequest: The body is malformed, cut off, or has too many parts.
         PayloadTooLarge: A field, or a file that must not be, is too large.
+        InsufficientStorage: The disk has no room for a ZIP file.
     """
     kind, options = parse_options_header(content_type)
     if kind != b"multipart/form-data":
         return {}
     if not options.get(b"boundary"):
         raise InvalidRequest("The Content-Type multipart/form-data names no boundary.")
+    form: Form = {}
     builder = _FormBuilder(limits)
     try:
         parser = MultipartParser(
@@ -170,11 +231,20 @@ async def read_form(content_type: str, chunks: AsyncIterator[bytes], limits: For
         )
         async for chunk in chunks:
             parser.write(chunk)
+            while builder.parts:
+                name, value, _ = builder.parts[0]
+                if on_file is not None and isinstance(value, Upload):
+                    await on_file(name, value)
+                else:
+                    form.setdefault(name, []).append(value)
+                builder.end_part()
     except FormParserError as error:
         raise InvalidRequest("The multipart body is malformed.") from error
+    finally:
+        builder.close()
     if not builder.complete:
         raise InvalidRequest("The multipart body ends before its last boundary.")
-    return builder.form
+    return form
 
 
 def _decode(value: bytes) -> str:

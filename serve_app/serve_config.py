@@ -7,10 +7,13 @@ import math
 from typing import Any
 
 from deployments.config import ModelConfig, Profile
+from deployments.job_worker import JobLimits
 from serve_app.settings import Settings
 
-APPLICATION = "inference"
+INFERENCE = "inference"
+JOBS = "jobs"
 INGRESS_CPUS = 0.25
+JOBS_CPUS = 0.1
 
 # The proxy's own time limit only backs up ours, which answers in our words.
 _PROXY_GRACE_S = 15
@@ -31,29 +34,38 @@ def render(profile: Profile, settings: Settings, host: str, port: int) -> dict[s
         host: Address that the proxy listens on.
         port: Port that the proxy listens on.
     """
+    specs = {name: model.spec().model_dump() for name, model in profile.models.items()}
     return {
         "proxy_location": "EveryNode",
         "http_options": {
             "host": host,
             "port": port,
-            "request_timeout_s": settings.request_timeout_seconds + _PROXY_GRACE_S,
+            "request_timeout_s": _PROXY_GRACE_S
+            + max(settings.request_timeout_seconds, settings.job_transfer_seconds),
             "keep_alive_timeout_s": _KEEP_ALIVE_S,
         },
         "applications": [
             {
-                "name": APPLICATION,
+                "name": INFERENCE,
                 "route_prefix": "/",
                 "import_path": "serve_app.app:build_inference",
-                "args": {
-                    "models": {
-                        name: model.spec().model_dump() for name, model in profile.models.items()
-                    }
-                },
+                "args": {"models": specs},
                 "deployments": [
                     *(_model(name, profile, settings) for name in profile.models),
                     _ingress(profile),
                 ],
-            }
+            },
+            {
+                "name": JOBS,
+                "route_prefix": None,
+                "import_path": "serve_app.app:build_jobs",
+                "args": {
+                    "models": specs,
+                    "limits": _job_limits(settings).model_dump(),
+                    "inference": INFERENCE,
+                },
+                "deployments": [_single(JOBS, JOBS_CPUS)],
+            },
         ],
     }
 
@@ -61,7 +73,8 @@ def render(profile: Profile, settings: Settings, host: str, port: int) -> dict[s
 def required_cpus(profile: Profile) -> float:
     """Logical CPUs that the profile needs with the fewest replicas of each model."""
     models = profile.models.values()
-    return INGRESS_CPUS + sum(model.num_cpus * model.autoscaling.min_replicas for model in models)
+    fixed = INGRESS_CPUS + JOBS_CPUS
+    return fixed + sum(model.num_cpus * model.autoscaling.min_replicas for model in models)
 
 
 def _model(name: str, profile: Profile, settings: Settings) -> dict[str, Any]:
@@ -117,6 +130,34 @@ def _ingress(profile: Profile) -> dict[str, Any]:
         "max_ongoing_requests": 256,
         "num_replicas": 1,
         "ray_actor_options": {"num_cpus": INGRESS_CPUS},
+        "health_check_period_s": _HEALTH_CHECK_PERIOD_S,
+        "health_check_timeout_s": _HEALTH_CHECK_TIMEOUT_S,
+        "graceful_shutdown_timeout_s": _DRAIN_S,
+        "graceful_shutdown_wait_loop_s": 0.5,
+    }
+
+
+def _job_limits(settings: Settings) -> JobLimits:
+    """An image of a job may take what an image of a request may take."""
+    return JobLimits(
+        max_image_pixels=settings.max_image_pixels,
+        image_seconds=settings.request_timeout_seconds,
+        decode_workers=settings.decode_workers,
+        decode_memory_mb=settings.decode_memory_mb,
+        decode_cpu_seconds=settings.decode_cpu_seconds,
+        decode_wall_seconds=settings.decode_wall_seconds,
+        metrics_convention=settings.metrics_convention,
+    )
+
+
+def _single(name: str, cpus: float) -> dict[str, Any]:
+    """A deployment of one replica that waits more than it computes."""
+    return {
+        "name": name,
+        "num_replicas": 1,
+        # Those who follow a job wait within a call.
+        "max_ongoing_requests": 1000,
+        "ray_actor_options": {"num_cpus": cpus},
         "health_check_period_s": _HEALTH_CHECK_PERIOD_S,
         "health_check_timeout_s": _HEALTH_CHECK_TIMEOUT_S,
         "graceful_shutdown_timeout_s": _DRAIN_S,

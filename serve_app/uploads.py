@@ -5,6 +5,8 @@ memory. So the limit comes before everything else that a request does.
 """
 
 import asyncio
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -19,20 +21,35 @@ class BodyLimits:
     A Content-Length above the limit is answered with 413 before a byte is read. Otherwise
     ``receive`` raises, inside the route that reads, ``PayloadTooLarge`` at the first byte
     above the limit and ``UploadStalled`` after ``stall_seconds`` without a byte.
+
+    Args:
+        app: The application within.
+        max_bytes: Most bytes of a body.
+        stall_seconds: Longest pause.
+        by_path: Most bytes for single paths, which have limits of their own.
     """
 
-    def __init__(self, app: ASGIApp, max_bytes: int, stall_seconds: float) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        max_bytes: int,
+        stall_seconds: float,
+        by_path: Mapping[str, int] = MappingProxyType({}),
+    ) -> None:
         self.app = app
         self.max_bytes = max_bytes
         self.stall_seconds = stall_seconds
+        self.by_path = by_path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on with a limited ``receive``, or refuse it."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        if _declared_length(scope) > self.max_bytes:
-            response = error_response(self._too_large(), retry_after=0)
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        max_bytes = self.by_path.get(path, self.max_bytes)
+        if _declared_length(scope) > max_bytes:
+            response = error_response(_too_large(max_bytes), retry_after=0)
             await response(scope, receive, send)
             return
         received = 0
@@ -46,8 +63,8 @@ class BodyLimits:
             message = await self._receive_in_time(receive)
             received += len(message.get("body", b""))
             complete = not message.get("more_body", False)
-            if received > self.max_bytes:
-                raise self._too_large()
+            if received > max_bytes:
+                raise _too_large(max_bytes)
             return message
 
         await self.app(scope, limited_receive, send)
@@ -63,8 +80,9 @@ class BodyLimits:
                 f"body: nothing arrived for {self.stall_seconds:g} seconds."
             ) from error
 
-    def _too_large(self) -> PayloadTooLarge:
-        return PayloadTooLarge(f"body: larger than the limit of {self.max_bytes} bytes.")
+
+def _too_large(max_bytes: int) -> PayloadTooLarge:
+    return PayloadTooLarge(f"body: larger than the limit of {max_bytes} bytes.")
 
 
 def _declared_length(scope: Scope) -> int:

@@ -12,6 +12,7 @@ from deployments.jobs.files import content_ref, open_file_store
 from deployments.jobs.images import ImageQueue
 from deployments.jobs.jobs import JobRepository
 from deployments.jobs.outbox import Outbox
+from deployments.jobs.overview import Overview
 from deployments.jobs.results import ResultCache
 from deployments.jobs.retention import Deleted, Retention
 from deployments.jobs.upgrade import upgrade
@@ -31,6 +32,7 @@ class JobStore:
         images: Claim, heartbeat, complete, fail, release, reap.
         outbox: Mails that are owed.
         results: Cached results.
+        overview: Numbers over all jobs.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class JobStore:
         self.images = ImageQueue(self._database, clock, mail_expiry)
         self.outbox = Outbox(self._database, clock, mail_expiry)
         self.results = ResultCache(self._database, clock)
+        self.overview = Overview(self._database, clock)
 
     @classmethod
     async def open(

@@ -27,6 +27,7 @@ def up(profile: str, directory: Path, env_file: Path | None, host: str, port: in
         signal.signal(number, lambda *_: stopped.set())
 
     # Ray takes seconds to import; what can be refused is refused before.
+    from deployments.job_settings import JobSettings
     from serve_app.preflight import check_exposure, check_profile
     from serve_app.settings import Settings
 
@@ -34,6 +35,7 @@ def up(profile: str, directory: Path, env_file: Path | None, host: str, port: in
     check_exposure(host, settings)
     loaded = load_profile(directory, profile)
     check_profile(loaded)
+    JobSettings.from_environment().check(nodes=1)
 
     from serve_app.local_cluster import LocalCluster, check_port
     from serve_app.serve_config import render, required_cpus

@@ -8,8 +8,12 @@ from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
 from serve_app.api_keys import key_ring
 from serve_app.authentication import Authentication
 from serve_app.error_handlers import ErrorBoundary, exception_handlers
+from serve_app.jobs_service import JobsService
 from serve_app.json_response import json_response
 from serve_app.routes.information import information_routes
+from serve_app.routes.job_events import JobEventRoutes
+from serve_app.routes.job_results import JobResultRoutes
+from serve_app.routes.jobs import JOBS_PATH, JobRoutes
 from serve_app.routes.metrics import MetricsRoutes
 from serve_app.routes.segmentation import SegmentationRoutes
 from serve_app.service import SegmentationService
@@ -19,10 +23,11 @@ from serve_app.uploads import BodyLimits
 
 def create_app(
     service: SegmentationService,
+    jobs: JobsService,
     settings: Settings,
     lifespan: Lifespan[Starlette] | None = None,
 ) -> Starlette:
-    """Build the application around a service.
+    """Build the application around the models and the jobs.
 
     The order of the middleware matters: the errors of everything within carry CORS headers,
     and the body is limited before any endpoint can wait for something else.
@@ -33,6 +38,9 @@ def create_app(
             *information_routes(service),
             *SegmentationRoutes(service, settings).routes(),
             *MetricsRoutes(service, settings).routes(),
+            *JobRoutes(service, jobs, settings).routes(),
+            *JobResultRoutes(jobs, settings).routes(),
+            *JobEventRoutes(jobs, settings).routes(),
         ],
         middleware=[
             Middleware(
@@ -46,6 +54,7 @@ def create_app(
                 BodyLimits,
                 max_bytes=settings.max_body_bytes,
                 stall_seconds=settings.upload_stall_seconds,
+                by_path={JOBS_PATH: settings.max_job_bytes},
             ),
             Middleware(
                 Authentication,

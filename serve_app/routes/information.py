@@ -2,7 +2,6 @@
 
 from datetime import datetime
 
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -16,7 +15,7 @@ CONTRACT_VERSION = "1.0.0"
 
 
 def information_routes(service: SegmentationService) -> list[BaseRoute]:
-    """Return ``GET`` /, /health, /api/v1/health, /models, /status and the task placeholder."""
+    """Return ``GET`` /, /health, /api/v1/health, /models and /status."""
 
     async def root(request: Request) -> Response:
         return json_response(
@@ -68,16 +67,12 @@ def information_routes(service: SegmentationService) -> list[BaseRoute]:
             }
         )
 
-    async def task(request: Request) -> Response:
-        raise HTTPException(501, "Segmentation is answered at once; there are no tasks to ask for.")
-
     return [
         Route("/", root),
         Route("/health", health),
         Route("/api/v1/health", detailed_health),
         Route("/api/v1/models", models),
         Route("/api/v1/status", status),
-        Route("/api/v1/segment/{task_id}", task),
     ]
 
 

@@ -40,11 +40,14 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="session")
-def service() -> Iterator[Service]:
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     from serve_app.local_cluster import LocalCluster
 
     # Replicas and their child processes find a model that is not part of the package.
     os.environ["PYTHONPATH"] = str(PLUGINS)
+    os.environ["SPHEROSERVE_DATA_DIR"] = str(tmp_path_factory.mktemp("jobs"))
+    # Short, since the tests wait for the leases of replicas that they kill.
+    os.environ["SPHEROSERVE_LEASE_SECONDS"] = "3"
     profile = load_profile(packaged_configs(), "local")
     port = free_port()
     config = render(profile, Settings.from_environment(), "127.0.0.1", port)

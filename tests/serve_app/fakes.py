@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 from starlette.types import ASGIApp, Message
 
+from deployments.errors import StoreUnavailable
 from deployments.inference.types import Polygons
 from serve_app import metrics
 from serve_app.service import Activity, Health, MetricsConvention, ModelInfo, Segmentation
@@ -102,6 +103,19 @@ class FakeService:
 
     async def batch_calculate_metrics(self, body: bytes, convention: MetricsConvention) -> bytes:
         return metrics.calculate_batch(body, convention)
+
+
+class _NoJobs:
+    """Stands for a service without jobs."""
+
+    def __getattr__(self, method: str) -> Any:
+        async def call(*args: object, **kwargs: object) -> None:
+            raise StoreUnavailable("this server has no jobs")
+
+        return call
+
+
+NO_JOBS = _NoJobs()
 
 
 def multipart(

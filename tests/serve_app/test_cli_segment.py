@@ -15,7 +15,7 @@ from serve_app.cli.segment import find_images, output_names, segment
 from serve_app.routes import create_app
 from serve_app.settings import Settings
 from tests.scenes import encoded, spheroid
-from tests.serve_app.fakes import FakeService
+from tests.serve_app.fakes import NO_JOBS, FakeService
 
 
 class Server(uvicorn.Server):
@@ -32,7 +32,7 @@ class Server(uvicorn.Server):
 
 @pytest.fixture
 def url(service: FakeService) -> Iterator[str]:
-    config = uvicorn.Config(create_app(service, Settings()), port=0, log_level="error")
+    config = uvicorn.Config(create_app(service, NO_JOBS, Settings()), port=0, log_level="error")
     server = Server(config)
     thread = threading.Thread(target=lambda: asyncio.run(server.serve()))
     thread.start()

@@ -92,13 +92,6 @@ async def test_information_does_not_wait_for_inference(
     assert (await segmenting).status_code == 200
 
 
-async def test_tasks_are_not_implemented(client: httpx.AsyncClient) -> None:
-    answer = await client.get("/api/v1/segment/3f2a")
-    assert answer.status_code == 501
-    assert answer.json().keys() == {"detail"}
-    assert isinstance(answer.json()["detail"], str)
-
-
 async def test_unknown_path(client: httpx.AsyncClient) -> None:
     answer = await client.get("/api/v2/segment")
     assert (answer.status_code, answer.json()) == (404, {"detail": "Not Found"})

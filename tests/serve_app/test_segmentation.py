@@ -8,7 +8,7 @@ from deployments.errors import ImageExceedsMemory, InferenceFailed, InvalidImage
 from serve_app.routes import create_app
 from serve_app.settings import Settings
 from tests.serve_app.conftest import ClientFactory
-from tests.serve_app.fakes import SQUARE, FakeService, RawClient, multipart, segmentation
+from tests.serve_app.fakes import NO_JOBS, SQUARE, FakeService, RawClient, multipart, segmentation
 
 PATH = "/api/v1/segment"
 
@@ -184,7 +184,7 @@ async def test_deadline_is_504_and_cancels(client_for: ClientFactory, service: F
 
 
 async def test_deadline_counts_the_upload(service: FakeService) -> None:
-    app = create_app(service, Settings(request_timeout_seconds=0.05))
+    app = create_app(service, NO_JOBS, Settings(request_timeout_seconds=0.05))
     client = RawClient(app, PATH, {"content-type": multipart()[0]})
     client.push(multipart()[1][:10])
     await asyncio.wait_for(client.run(), 5)
@@ -194,7 +194,9 @@ async def test_deadline_counts_the_upload(service: FakeService) -> None:
 async def test_disconnect_cancels_the_work(service: FakeService) -> None:
     service.held.clear()
     content_type, body = multipart([("file", "a.png", b"image")])
-    client = RawClient(create_app(service, Settings()), PATH, {"content-type": content_type})
+    client = RawClient(
+        create_app(service, NO_JOBS, Settings()), PATH, {"content-type": content_type}
+    )
     client.push(body, more=False)
     running = asyncio.create_task(client.run())
     async with asyncio.timeout(5):
@@ -210,7 +212,9 @@ async def test_cancelled_request_cancels_the_work(service: FakeService) -> None:
     """Ray Serve cancels the task of a request whose client has gone."""
     service.held.clear()
     content_type, body = multipart([("file", "a.png", b"image")])
-    client = RawClient(create_app(service, Settings()), PATH, {"content-type": content_type})
+    client = RawClient(
+        create_app(service, NO_JOBS, Settings()), PATH, {"content-type": content_type}
+    )
     client.push(body, more=False)
     running = asyncio.create_task(client.run())
     async with asyncio.timeout(5):

@@ -6,7 +6,7 @@ import pytest
 from serve_app.routes import create_app
 from serve_app.settings import Settings
 from tests.serve_app.conftest import ClientFactory
-from tests.serve_app.fakes import FakeService, RawClient, multipart
+from tests.serve_app.fakes import NO_JOBS, FakeService, RawClient, multipart
 
 PATHS = ["/api/v1/segment", "/api/v1/batch-segment", "/api/calculate-metrics"]
 
@@ -17,7 +17,7 @@ def raw_client(
     headers = {"content-type": multipart()[0]}
     if length is not None:
         headers["content-length"] = str(length)
-    app = create_app(service, Settings(**settings))  # type: ignore[arg-type]
+    app = create_app(service, NO_JOBS, Settings(**settings))  # type: ignore[arg-type]
     return RawClient(app, path, headers)
 
 
