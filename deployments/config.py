@@ -8,6 +8,7 @@ and restarts nothing.
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -162,12 +163,15 @@ class _ModelsFile(Strict):
     profiles: dict[str, _ProfileEntry]
 
 
-def load_profile(directory: Path, name: str) -> Profile:
+def load_profile(
+    directory: Path, name: str, environment: Mapping[str, str] = os.environ
+) -> Profile:
     """Read ``models.yaml`` and ``batch_sizes.json`` of a folder.
 
     Args:
         directory: The folder of configuration files.
         name: Name of the profile.
+        environment: Values of the variables ``${NAME}``.
 
     Raises:
         ConfigurationError: A file is missing, a key is unknown or a value out of range; the
@@ -175,7 +179,7 @@ def load_profile(directory: Path, name: str) -> Profile:
     """
     path = directory / "models.yaml"
     try:
-        text = _expand(path.read_text(encoding="utf-8"))
+        text = _expand(path.read_text(encoding="utf-8"), environment)
         parsed = _ModelsFile.model_validate(yaml.safe_load(text))
         if name not in parsed.profiles:
             known = ", ".join(sorted(parsed.profiles))
@@ -198,10 +202,10 @@ def load_profile(directory: Path, name: str) -> Profile:
     return Profile(name=name, device=entry.device, models=models, batch_sizes=sizes)
 
 
-def _expand(text: str) -> str:
-    """Replace ``${NAME}`` by the environment variable, where it is set.
+def _expand(text: str, environment: Mapping[str, str]) -> str:
+    """Replace ``${NAME}`` by the variable, where it is set.
 
     An unset one stays as it is and is refused when its file is opened, so that a profile that
     is not used needs no variables.
     """
-    return re.sub(r"\$\{(\w+)\}", lambda match: os.environ.get(match[1], match[0]), text)
+    return re.sub(r"\$\{(\w+)\}", lambda match: environment.get(match[1], match[0]), text)

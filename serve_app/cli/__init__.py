@@ -7,6 +7,7 @@ import click
 
 from deployments.errors import ServiceError
 from serve_app.cli.check_config import check_config
+from serve_app.cli.k8s import k8s
 from serve_app.cli.keys import keys
 from serve_app.cli.segment import segment
 from serve_app.cli.up import up
@@ -20,7 +21,7 @@ def cli() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
 
 
-for command in (up, segment, weights, check_config, keys):
+for command in (up, segment, weights, check_config, keys, k8s):
     cli.add_command(command)
 
 
