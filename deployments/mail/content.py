@@ -11,6 +11,7 @@ from deployments.mail.notifications import (
     JobFailed,
     JobFinished,
     MailDeadLettered,
+    MailTest,
     ModelDegraded,
     Notification,
     OperatorEvent,
@@ -67,6 +68,8 @@ def write_content(notification: Notification, say: Phrases, frontend_url: str) -
             return _job_failed(notification, say, frontend_url)
         case Digest():
             return _digest(notification, say)
+        case MailTest():
+            return _mail_test(notification, say)
         case _:
             return _operator_event(notification, say)
 
@@ -138,6 +141,14 @@ def _digest(digest: Digest, say: Phrases) -> Content:
         facts=[(say("label.from"), _time(digest.since)), (say("label.until"), _time(digest.until))],
         list_title=say("list.events"),
         items=_with_rest(lines, digest.total, say),
+    )
+
+
+def _mail_test(test: MailTest, say: Phrases) -> Content:
+    return Content(
+        subject=say("subject.mail_test"),
+        heading=say("heading.mail_test"),
+        facts=[(say("label.host"), clean(test.host)), (say("label.time"), _time(test.at))],
     )
 
 

@@ -107,11 +107,16 @@ class Delivery:
         self._lease = timedelta(seconds=settings.timeout_seconds) + _LEASE_MARGIN
         self._connections = settings.email_concurrency
         self._hold_unknown = settings.email_hold_unknown
+        self._stopped = False
+
+    def stop(self) -> None:
+        """Claim nothing more; what is being sent is sent to its end."""
+        self._stopped = True
 
     async def deliver_due(self) -> DeliveryCounts:
         """Attempt every mail that is due, until none is left or the breaker opens."""
         counts = DeliveryCounts()
-        while allowed := self._breaker.allowed(self._clock(), self._connections):
+        while allowed := self._allowed():
             leases = await self._outbox.claim(self._owner, allowed, self._lease)
             if not leases:
                 break
@@ -123,6 +128,9 @@ class Delivery:
                 if isinstance(result, BaseException):
                     raise result
         return counts
+
+    def _allowed(self) -> int:
+        return 0 if self._stopped else self._breaker.allowed(self._clock(), self._connections)
 
     async def _attempt(self, lease: MailLease, counts: DeliveryCounts) -> None:
         mail = lease.mail

@@ -53,6 +53,7 @@ def build_message(
     message_key: str,
     created_at: datetime,
     attachments: Sequence[Attachment] = (),
+    complete: bool = True,
 ) -> EmailMessage:
     """Write the mail of a notification.
 
@@ -66,6 +67,7 @@ def build_message(
         created_at: When the notification was made, with a time zone; the Date of the mail.
         attachments: Taken in order while all fit EMAIL_MAX_ATTACHMENT_BYTES; the mail says where
             one was left out.
+        complete: False where the caller has left one out already.
 
     Raises:
         InvalidRequest: A value cannot stand in a header.
@@ -73,7 +75,8 @@ def build_message(
     say = phrases_for(locale)
     content = write_content(notification, say, settings.frontend_url)
     fitting = _fitting(attachments, settings.email_max_attachment_bytes)
-    values = {"content": content, "say": say, "omitted": len(fitting) < len(attachments)}
+    omitted = not complete or len(fitting) < len(attachments)
+    values = {"content": content, "say": say, "omitted": omitted}
 
     if not _MESSAGE_KEY.fullmatch(message_key):
         raise InvalidRequest("The key of the Message-ID is no SHA-256 in hexadecimal digits.")

@@ -122,11 +122,28 @@ class Digest(_Facts):
     entries: tuple[DigestEntry, ...]
 
 
+class MailTest(_Facts):
+    """``spheroserve mail test`` was run on the machine ``host``."""
+
+    kind: Literal["mail_test"] = "mail_test"
+    host: str
+    at: datetime
+
+
 Notification = Annotated[
-    JobFinished | JobFailed | ReplicaReplaced | ModelDegraded | MailDeadLettered | Digest,
+    JobFinished
+    | JobFailed
+    | ReplicaReplaced
+    | ModelDegraded
+    | MailDeadLettered
+    | Digest
+    | MailTest,
     Field(discriminator="kind"),
 ]
 
 NOTIFICATION: TypeAdapter[Notification] = TypeAdapter(Notification)
+OPERATOR_EVENT: TypeAdapter[OperatorEvent] = TypeAdapter(
+    Annotated[OperatorEvent, Field(discriminator="kind")]
+)
 
 OPERATOR_KINDS = frozenset({"replica_replaced", "model_degraded", "mail_dead_lettered", "digest"})

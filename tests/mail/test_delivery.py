@@ -250,3 +250,11 @@ async def test_connections_are_limited(make_settings):
     await world.delivery.deliver_due()
     assert max(at_once) == 3
     assert len(at_once) == 10
+
+
+async def test_after_stop_the_mail_under_way_is_finished_and_no_other_begun(world):
+    first, second = world.owe(1), world.owe(2)
+    world.during_send = world.delivery.stop
+    await world.delivery.deliver_due()
+    assert world.mail(first).state is MailState.SENT
+    assert (world.mail(second).state, world.mail(second).attempts) == (MailState.QUEUED, 0)

@@ -5,16 +5,18 @@ from pathlib import Path
 
 import pytest
 
+from deployments.job_settings import JobSettings
 from deployments.mail.notifications import NOTIFICATION
 from deployments.mail.settings import MailSettings
-from serve_app.settings import ENV_PREFIX, Settings
+from serve_app.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / ".env.green.example"
 
-DESCRIPTIONS = {
-    **{ENV_PREFIX + name.upper(): f.description for name, f in Settings.model_fields.items()},
-    **{name.upper(): f.description for name, f in MailSettings.model_fields.items()},
+FIELDS = {
+    f"{settings.model_config.get('env_prefix', '')}{name}".upper(): field
+    for settings in (Settings, JobSettings, MailSettings)
+    for name, field in settings.model_fields.items()
 }
 # Where the default would send mail, or would be no example.
 PLACEHOLDERS = {"email_service", "smtp_host", "from_email", "frontend_url", "ops_email"}
@@ -37,13 +39,13 @@ def _example() -> tuple[dict[str, str], dict[str, str]]:
 
 def test_the_example_has_every_variable_and_no_other():
     values, _ = _example()
-    assert values.keys() == DESCRIPTIONS.keys()
+    assert values.keys() == FIELDS.keys()
 
 
-@pytest.mark.parametrize("name", DESCRIPTIONS)
+@pytest.mark.parametrize("name", FIELDS)
 def test_the_example_explains_every_variable(name):
     _, comments = _example()
-    assert comments[name] == DESCRIPTIONS[name]
+    assert comments[name] == FIELDS[name].description
 
 
 def test_the_example_works_sends_nothing_and_holds_no_secret(monkeypatch):
@@ -63,18 +65,20 @@ def test_the_example_works_sends_nothing_and_holds_no_secret(monkeypatch):
     assert all(host.endswith("example.org") for host in hosts)
 
 
-def test_the_example_keeps_the_defaults_of_the_http_edge(monkeypatch):
+def test_the_example_keeps_the_defaults_of_the_http_edge_and_of_jobs(monkeypatch):
     for name, value in _example()[0].items():
         monkeypatch.setenv(name, value)
     assert Settings.from_environment() == Settings.model_construct()
+    assert JobSettings.from_environment() == JobSettings.model_construct()
 
 
 def test_the_documentation_has_every_variable_with_its_default():
-    text = (ROOT / "docs" / "notifications.md").read_text(encoding="utf-8")
-    rows = dict(re.findall(r"^\| `([A-Z_]+)` \| (.*) \|$", text, re.MULTILINE))
+    rows = {}
+    for name in ("configuration.md", "notifications.md"):
+        text = (ROOT / "docs" / name).read_text(encoding="utf-8")
+        rows.update(re.findall(r"^\| `([A-Z_]+)` \| (.*) \|$", text, re.MULTILINE))
     assert rows == {
-        name.upper(): f"{_shown(f.default)} | {f.description}"
-        for name, f in MailSettings.model_fields.items()
+        name: f"{_shown(field.default)} | {field.description}" for name, field in FIELDS.items()
     }
 
 
@@ -90,7 +94,9 @@ def _shown(default: object) -> str:
             return ""
         case bool():
             return str(default).lower()
+        case float():
+            return f"{default:g}"
         case tuple():
-            return ",".join(f"{item:g}" for item in default)
+            return ",".join(map(_shown, default))
         case _:
             return str(default)

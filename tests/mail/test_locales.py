@@ -45,6 +45,7 @@ EXAMPLES = {
         "total": 30,
         "entries": [{"kind": "model_degraded", "summary": "s", "at": AT}],
     },
+    "mail_test": {"host": "lab", "at": AT},
 }
 
 
