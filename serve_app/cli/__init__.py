@@ -9,6 +9,7 @@ from deployments.errors import ServiceError
 from serve_app.cli.check_config import check_config
 from serve_app.cli.k8s import k8s
 from serve_app.cli.keys import keys
+from serve_app.cli.mail import mail
 from serve_app.cli.segment import segment
 from serve_app.cli.up import up
 from serve_app.cli.weights import weights
@@ -21,7 +22,7 @@ def cli() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
 
 
-for command in (up, segment, weights, check_config, keys, k8s):
+for command in (up, segment, weights, check_config, keys, mail, k8s):
     cli.add_command(command)
 
 
