@@ -198,6 +198,10 @@ async def test_released_images_do_not_lose_an_attempt(store: JobStore) -> None:
         leases = await claim(store)
         assert [lease.attempt for lease in leases] == [1, 1]
         assert await store.images.release([lease.token for lease in leases]) == 2
+    # Nor do they make an old token valid again.
+    old_token = leases[0].token
+    new_token = (await claim(store))[0].token
+    assert await store.images.heartbeat([old_token, new_token], LEASE) == {new_token}
 
 
 @pytest.mark.parametrize("give_back", ["reap", "release", "fail"])
