@@ -12,8 +12,10 @@ from serve_app.settings import Settings
 
 INFERENCE = "inference"
 JOBS = "jobs"
+NOTIFIER = "notifier"
 INGRESS_CPUS = 0.25
 JOBS_CPUS = 0.1
+NOTIFIER_CPUS = 0.05
 
 # The proxy's own time limit only backs up ours, which answers in our words.
 _PROXY_GRACE_S = 15
@@ -23,6 +25,8 @@ _KEEP_ALIVE_S = 90
 _HEALTH_CHECK_PERIOD_S = 1
 _HEALTH_CHECK_TIMEOUT_S = 30
 _DRAIN_S = 6
+# A model that cannot start seldom can at the twentieth attempt, Serve's default.
+_START_ATTEMPTS = 3
 
 
 def render(profile: Profile, settings: Settings, host: str, port: int) -> dict[str, Any]:
@@ -64,7 +68,7 @@ def render(profile: Profile, settings: Settings, host: str, port: int) -> dict[s
                     "limits": _job_limits(settings).model_dump(),
                     "inference": INFERENCE,
                 },
-                "deployments": [_single(JOBS, JOBS_CPUS)],
+                "deployments": [_single(JOBS, JOBS_CPUS), _single(NOTIFIER, NOTIFIER_CPUS)],
             },
         ],
     }
@@ -73,7 +77,7 @@ def render(profile: Profile, settings: Settings, host: str, port: int) -> dict[s
 def required_cpus(profile: Profile) -> float:
     """Logical CPUs that the profile needs with the fewest replicas of each model."""
     models = profile.models.values()
-    fixed = INGRESS_CPUS + JOBS_CPUS
+    fixed = INGRESS_CPUS + JOBS_CPUS + NOTIFIER_CPUS
     return fixed + sum(model.num_cpus * model.autoscaling.min_replicas for model in models)
 
 
@@ -87,6 +91,7 @@ def _model(name: str, profile: Profile, settings: Settings) -> dict[str, Any]:
         "max_queued_requests": settings.max_queued_requests,
         "autoscaling_config": _autoscaling(model, tunables.max_batch_size),
         "ray_actor_options": {"num_cpus": model.num_cpus, "num_gpus": model.num_gpus},
+        "max_constructor_retry_count": _START_ATTEMPTS,
         "health_check_period_s": _HEALTH_CHECK_PERIOD_S,
         "health_check_timeout_s": _HEALTH_CHECK_TIMEOUT_S,
         "graceful_shutdown_timeout_s": _DRAIN_S,
