@@ -103,7 +103,7 @@ async def test_an_image_is_given_up_after_three_failures(
 async def test_troubles_of_the_service_cost_no_attempt(
     jobs: JobStore, error: ServiceError, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("deployments.job_running.feed._PAUSE_S", 0.01)
+    monkeypatch.setattr("deployments.job_feed._PAUSE_S", 0.01)
     model = FakeModel()
     model.errors = [error] * 5
     async with feeding(jobs, model) as running:
@@ -115,7 +115,7 @@ async def test_troubles_of_the_service_cost_no_attempt(
 async def test_a_model_that_does_not_start_costs_no_attempt(
     jobs: JobStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("deployments.job_running.feed._PAUSE_S", 0.01)
+    monkeypatch.setattr("deployments.job_feed._PAUSE_S", 0.01)
     model = FakeModel()
     model.starts = False
     async with feeding(jobs, model, watch=False) as running:
