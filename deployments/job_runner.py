@@ -51,6 +51,7 @@ class Jobs:
         specs: What of each model is fixed, by name, as plain values.
         limits: A ``JobLimits`` as plain values.
         application: Name of the Serve application with the models.
+        notifier: Sends the mails about jobs that have ended.
 
     Raises:
         ConfigurationError: The store cannot be where the settings say.
@@ -58,7 +59,11 @@ class Jobs:
     """
 
     async def __init__(  # type: ignore[misc]  # Serve awaits it
-        self, specs: dict[str, dict[str, object]], limits: dict[str, object], application: str
+        self,
+        specs: dict[str, dict[str, object]],
+        limits: dict[str, object],
+        application: str,
+        notifier: DeploymentHandle,
     ) -> None:
         os.nice(_NICENESS)
         self._settings = JobSettings.from_environment()
@@ -79,6 +84,7 @@ class Jobs:
             self._settings.files,
             mail_expiry=timedelta(hours=MailSettings().email_expiry_hours),
         )
+        self._notifier = notifier
         self._follower = JobFollower(self._store)
         self._feeds = [
             self._feed(application, name, ModelSpec.model_validate(spec))
@@ -108,8 +114,14 @@ class Jobs:
             places,
             self._owner,
             self._settings.lease,
-            self._follower.notify,
+            self._changed,
         )
+
+    def _changed(self, job_id: str) -> None:
+        self._follower.notify(job_id)
+        # The last image in flight may have ended a job. The notifier also looks by itself.
+        if sum(feed.in_flight for feed in self._feeds) <= 1:
+            self._notifier.wake.remote()
 
     async def save(self, contents: Sequence[bytes]) -> list[str]:
         """Store files durably and return their refs; a job must name them within a day.

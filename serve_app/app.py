@@ -6,11 +6,13 @@ from ray.serve import Application
 from deployments.config import ModelSpec, Strict
 from deployments.job_runner import Jobs
 from deployments.job_worker import JobLimits
+from deployments.notifier import Notifier
 from deployments.segmenter import Segmenter
 from serve_app.ingress import Ingress
 
 INGRESS = "ingress"
 JOBS = "jobs"
+NOTIFIER = "notifier"
 
 
 class InferenceArgs(Strict):
@@ -52,4 +54,5 @@ def build_jobs(args: JobsArgs) -> Application:
     """The application ``jobs``: the jobs and the mails about them."""
     specs = {name: spec.model_dump() for name, spec in args.models.items()}
     limits = args.limits.model_dump()
-    return serve.deployment(Jobs, name=JOBS).bind(specs, limits, args.inference)
+    notifier = serve.deployment(Notifier, name=NOTIFIER).bind(list(specs), limits, args.inference)
+    return serve.deployment(Jobs, name=JOBS).bind(specs, limits, args.inference, notifier)
