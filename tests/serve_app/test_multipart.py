@@ -1,5 +1,6 @@
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -118,3 +119,71 @@ async def test_fields_have_a_limit_of_their_own() -> None:
     _, body = multipart(fields={"model": "x" * 50})
     limits = replace(LIMITS, max_file_bytes=10, refuse_large_file=False)
     assert await read_form(CONTENT_TYPE, pieces(body, 7), limits) == {"model": ["x" * 50]}
+
+
+async def test_files_are_handed_over_one_by_one() -> None:
+    parts = [("files", f"{n}.png", b"x" * 50 * n) for n in range(1, 4)]
+    _, body = multipart(parts, {"model": "hrnet"})
+    read_so_far = 0
+    seen: list[tuple[str, Upload, int]] = []
+
+    async def counted() -> AsyncIterator[bytes]:
+        nonlocal read_so_far
+        async for piece in pieces(body, 20):
+            read_so_far += len(piece)
+            yield piece
+
+    async def take(name: str, upload: Upload) -> None:
+        seen.append((name, upload, read_so_far))
+
+    form = await read_form(CONTENT_TYPE, counted(), LIMITS, take)
+    assert form == {"model": ["hrnet"]}
+    assert [(name, upload) for name, upload, _ in seen] == [
+        (field, Upload(name, data)) for field, name, data in parts
+    ]
+    # Each before the next one was read.
+    ends = [body.index(b'"%d.png"' % n) for n in (2, 3)]
+    assert seen[0][2] < ends[0] + 20
+    assert seen[1][2] < ends[1] + 20
+
+
+@pytest.mark.parametrize("size", [1, 3, 5, 10_000])
+async def test_archives_go_to_disk_and_have_a_limit_of_their_own(size: int) -> None:
+    data = b"PK\x03\x04" + b"z" * 4000
+    paths = []
+
+    async def take(name: str, upload: Upload) -> None:
+        assert (name, upload.data, upload.too_large) == ("files", b"", False)
+        assert upload.archive is not None
+        assert upload.archive.read_bytes() == data
+        paths.append(upload.archive)
+
+    limits = replace(LIMITS, max_archive_bytes=5000)
+    _, body = multipart([("files", "a.zip", data), ("files", "b.zip", data)])
+    await read_form(CONTENT_TYPE, pieces(body, size), limits, take)
+    assert len(set(paths)) == 2
+    assert not any(path.exists() for path in paths)
+    with pytest.raises(PayloadTooLarge, match="limit of 4003 bytes"):
+        await read_form(
+            CONTENT_TYPE, pieces(body, size), replace(limits, max_archive_bytes=4003), take
+        )
+    with pytest.raises(PayloadTooLarge, match="limit of 1000 bytes"):
+        await read_form(CONTENT_TYPE, pieces(body, size), LIMITS, take)
+
+
+async def test_nothing_of_an_archive_stays_when_the_upload_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    _, body = multipart([("files", "a.zip", b"PK\x03\x04" + b"z" * 900)])
+    limits = replace(LIMITS, max_archive_bytes=5000)
+
+    async def refuse(name: str, upload: Upload) -> None:
+        assert list(tmp_path.iterdir()) == [upload.archive]
+        raise InvalidRequest("no")
+
+    with pytest.raises(InvalidRequest, match="ends before"):
+        await read_form(CONTENT_TYPE, pieces(body[:-200], 50), limits)
+    with pytest.raises(InvalidRequest, match="no"):
+        await read_form(CONTENT_TYPE, pieces(body, 50), limits, refuse)
+    assert list(tmp_path.iterdir()) == []
