@@ -1,5 +1,7 @@
 """One tester for all networks: sizes, batches, gradients, dropout, widths."""
 
+from collections import Counter
+
 import pytest
 import torch
 from torch import nn
@@ -63,6 +65,36 @@ def test_dropout_acts_in_training_only(network: str) -> None:
         assert torch.equal(module.eval()(image), module(image))
         same = torch.equal(module.train()(image), module(image))
     assert same == (network == "hrnet")
+
+
+@pytest.mark.parametrize(
+    ("network", "rates"),
+    [
+        ("hrnet", {}),
+        # Stem, head and ten blocks; the two blocks of the bottleneck drop 1.2 times as much.
+        (
+            "resunet_small",
+            {
+                (nn.Dropout2d, 0.075): 12,
+                (nn.Dropout2d, 0.15): 10,
+                (nn.Dropout, 0.075): 10,
+                (nn.Dropout2d, 0.09): 2,
+                (nn.Dropout2d, 0.18): 2,
+                (nn.Dropout, 0.09): 2,
+            },
+        ),
+        ("resunet_advanced", {(nn.Dropout2d, 0.1): 20}),
+    ],
+)
+def test_dropout_rates_are_those_of_the_original(
+    network: str, rates: dict[tuple[type[nn.Module], float], int]
+) -> None:
+    dropouts = Counter(
+        (type(module), round(module.p, 6))
+        for module in narrow_network(network).modules()
+        if isinstance(module, nn.Dropout | nn.Dropout2d)
+    )
+    assert dropouts == rates
 
 
 @every_network
