@@ -10,6 +10,8 @@ from deployments.errors import ConfigurationError, WeightsError
 from deployments.inference import checkpoints
 from deployments.inference.images.transforms import get_preset
 from deployments.inference.models import resolve_model
+from deployments.job_settings import JobSettings
+from deployments.mail.settings import MailSettings
 from serve_app.settings import Settings
 
 
@@ -24,6 +26,16 @@ def check_profile(profile: Profile) -> list[str]:
     """
     check_devices(profile)
     return [f"{name}: {_check_model(name, model)}" for name, model in profile.models.items()]
+
+
+def check_jobs() -> None:
+    """Check where jobs are stored and how mail is sent, for a service on this machine.
+
+    Raises:
+        ConfigurationError: It cannot work, or would lose jobs.
+    """
+    JobSettings.from_environment().check(nodes=1)
+    MailSettings()
 
 
 def check_exposure(host: str, settings: Settings) -> None:

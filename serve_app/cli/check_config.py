@@ -15,8 +15,7 @@ from serve_app.cli.options import config_option, env_file_option, profile_option
 def check_config(profile: str, directory: Path, env_file: Path | None) -> None:
     """Check the configuration without starting anything; exit code 1 if it cannot work."""
     read_env_file(env_file)
-    from deployments.job_settings import JobSettings
-    from serve_app.preflight import check_profile
+    from serve_app.preflight import check_jobs, check_profile
     from serve_app.serve_config import render, required_cpus
     from serve_app.settings import Settings
 
@@ -30,6 +29,6 @@ def check_config(profile: str, directory: Path, env_file: Path | None) -> None:
             f"{name}: batches of {size.optimal_batch_size}, "
             f"at most {size.max_safe_batch_size} files a request"
         )
-    JobSettings.from_environment().check(nodes=1)
+    check_jobs()
     render(loaded, settings, "127.0.0.1", 8000)
     click.echo(f"{required_cpus(loaded):g} logical CPUs needed; configuration is good")

@@ -27,15 +27,14 @@ def up(profile: str, directory: Path, env_file: Path | None, host: str, port: in
         signal.signal(number, lambda *_: stopped.set())
 
     # Ray takes seconds to import; what can be refused is refused before.
-    from deployments.job_settings import JobSettings
-    from serve_app.preflight import check_exposure, check_profile
+    from serve_app.preflight import check_exposure, check_jobs, check_profile
     from serve_app.settings import Settings
 
     settings = Settings.from_environment()
     check_exposure(host, settings)
     loaded = load_profile(directory, profile)
     check_profile(loaded)
-    JobSettings.from_environment().check(nodes=1)
+    check_jobs()
 
     from serve_app.local_cluster import LocalCluster, check_port
     from serve_app.serve_config import render, required_cpus

@@ -29,10 +29,15 @@ def ray_processes() -> set[int]:
     }
 
 
-def test_up_serves_until_sigterm_and_leaves_nothing() -> None:
+def test_up_serves_until_sigterm_and_leaves_nothing(tmp_path: Path) -> None:
     before = ray_processes()
     port = free_port()
-    process = subprocess.Popen([*UP, "--port", str(port)], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [*UP, "--port", str(port)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "SPHEROSERVE_DATA_DIR": str(tmp_path)},
+    )
     try:
         assert process.stdout is not None
         assert next(process.stdout) == f"ready http://127.0.0.1:{port}\n"
@@ -94,3 +99,23 @@ def test_listening_for_everybody_must_be_meant() -> None:
     assert result.returncode == 1
     assert result.stderr.count("\n") == 1
     assert "SPHEROSERVE_ALLOW_ANONYMOUS" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "named"),
+    [
+        ("SPHEROSERVE_HA", "true", "PostgreSQL"),
+        ("SPHEROSERVE_DATABASE_URL", "mysql://host/jobs", "mysql"),
+        ("SMTP_PORT", "none", "SMTP_PORT"),
+    ],
+)
+def test_jobs_that_would_be_lost_are_one_sentence(
+    tmp_path: Path, variable: str, value: str, named: str
+) -> None:
+    environment = {**os.environ, "SPHEROSERVE_DATA_DIR": str(tmp_path), variable: value}
+    result = subprocess.run(
+        UP, capture_output=True, text=True, timeout=60, check=False, env=environment
+    )
+    assert result.returncode == 1
+    assert result.stderr.count("\n") == 1
+    assert named in result.stderr
