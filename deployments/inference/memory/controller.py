@@ -143,7 +143,7 @@ class MemoryController:
             step = min(self._max_cost * policy.step_of_max, self._limit * policy.step_of_limit)
             self._limit = min(self._max_cost, self._limit + max(1, int(step)))
         else:
-            gap = self._below(self._failure) - self._limit
+            gap = min(self._max_cost, self._below(self._failure)) - self._limit
             if gap > 0:
                 self._limit += max(1, int(gap * policy.creep))
 
@@ -152,14 +152,12 @@ class MemoryController:
         with self._lock:
             policy, now = self.policy, self._clock()
             before = self.ceiling()
-            if now >= self._cooling_until:  # a new incident, not the cascade of one
-                if self._fitting >= cost:  # memory shrank: old walls say nothing
-                    self._memory_s = policy.memory_s
-                elif self._last_wall and self._failure is None:  # the forgotten wall still stands
-                    longer = self._memory_s * policy.memory_factor
-                    self._memory_s = min(policy.memory_max_s, longer)
-            if self._fitting >= cost:
+            if self._fitting >= cost:  # memory shrank: old walls say nothing
                 self._fitting = 0
+                self._memory_s = policy.memory_s
+            elif self._last_wall and self._failure is None:  # the forgotten wall still stands
+                longer = self._memory_s * policy.memory_factor
+                self._memory_s = min(policy.memory_max_s, longer)
             self._failure = cost if self._failure is None else min(self._failure, cost)
             self._last_wall = self._failure
             self._limit = min(self._limit, max(1, self._fitting, int(cost * policy.decrease)))

@@ -209,6 +209,17 @@ def test_a_raised_maximum_is_taken_only_where_the_limit_was_never_lowered() -> N
     assert controller.ceiling() == 400
 
 
+def test_a_limit_does_not_creep_above_a_lowered_maximum() -> None:
+    """Regression: below a remembered failure only its margin bounded the growth."""
+    clock = VirtualClock()
+    controller = make(1600, clock)
+    controller.record_oom(1600)
+    controller.configure(400, None)
+    clock.now = POLICY.cool_down_s
+    full_calls(controller, 100)
+    assert controller.ceiling() == 400
+
+
 def test_a_reset_forgets_what_was_learnt_but_not_a_lost_device() -> None:
     controller = make(1600)
     controller.record_oom(1600)
