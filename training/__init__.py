@@ -1,0 +1,1 @@
+"""Trains, exports and evaluates the compact weights that the package ships."""
