@@ -5,14 +5,10 @@ in part.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -25,34 +21,20 @@ from deployments.inference.networks.registry import (
     infer_widths,
 )
 from deployments.inference.torch_files import read_state_dict
+from deployments.inference.weights_metadata import (
+    METADATA_KEY,
+    WeightsMetadata,
+    opened,
+    parse_metadata,
+    read_metadata,
+)
 
-_METADATA_KEY = "spheroserve"
+__all__ = ["WeightsMetadata", "check_shapes", "convert", "digest", "load", "read_metadata", "save"]
+
 _STORED_DTYPES = {"F32", "F16"}
 _SHOWN = 3
 
 Shapes = Mapping[str, Sequence[int]]
-
-
-class WeightsMetadata(BaseModel):
-    """What a weight file says about itself.
-
-    Attributes:
-        network: Name of the network, for ours one of the registry.
-        widths: Width parameters, all of them.
-        preset: Name of the preprocessing that the weights were trained with.
-        input_size: Side of the square input that the weights are meant for, in pixels.
-        sha256: Digest of the tensors as stored (`digest`). `save` fills it in.
-        notes: Free text: training, licence, sources.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    network: str
-    widths: dict[str, int | list[int]]
-    preset: str
-    input_size: int
-    sha256: str = ""
-    notes: str = ""
 
 
 def digest(tensors: Mapping[str, Tensor]) -> str:
@@ -96,19 +78,11 @@ def save(
             raise WeightsError(f"{key} holds values that are not finite as {dtype}")
     metadata = metadata.model_copy(update={"sha256": digest(stored)})
     partial = path.with_name(path.name + ".part")
-    save_file(stored, partial, {_METADATA_KEY: metadata.model_dump_json()})
+    save_file(stored, partial, {METADATA_KEY: metadata.model_dump_json()})
+    # The library makes files that only their owner can read.
+    partial.chmod(0o644)
     partial.replace(path)
     return metadata
-
-
-def read_metadata(path: Path) -> WeightsMetadata:
-    """Read the metadata of a weight file, not its tensors.
-
-    Raises:
-        WeightsError: The file is missing, no safetensors file or without our metadata.
-    """
-    with _opened(path) as file:
-        return _metadata(path, file)
 
 
 def load(path: Path, network: nn.Module) -> WeightsMetadata:
@@ -130,8 +104,8 @@ def load(path: Path, network: nn.Module) -> WeightsMetadata:
             or shapes are not those of the network.
     """
     expected = {key: tensor.shape for key, tensor in network.state_dict().items()}
-    with _opened(path) as file:
-        metadata = _metadata(path, file)
+    with opened(path, "pt") as file:
+        metadata = parse_metadata(path, file)
         slices = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118
         found = {key: part.get_shape() for key, part in slices.items()}
         check_shapes(f"{path.name} ({metadata.network})", expected, found)
@@ -211,28 +185,3 @@ def check_shapes(source: str, expected: Shapes, found: Shapes) -> None:
 def _first(items: Sequence[str]) -> str:
     more = len(items) - _SHOWN
     return ", ".join(items[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    """Open a safetensors file; its errors are ours."""
-    try:
-        with safe_open(path, framework="pt", device="cpu") as file:
-            yield file
-    except FileNotFoundError as error:
-        raise WeightsError(f"there is no weight file {path}") from error
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path.name} is no safetensors file: {error}") from error
-
-
-def _metadata(path: Path, file: Any) -> WeightsMetadata:
-    text = (file.metadata() or {}).get(_METADATA_KEY)
-    if text is None:
-        raise WeightsError(
-            f"{path.name} says nothing about its network and preset; "
-            "make weight files with 'spheroserve weights convert'"
-        )
-    try:
-        return WeightsMetadata.model_validate_json(text)
-    except ValidationError as error:
-        raise WeightsError(f"{path.name} has metadata that this version cannot read") from error
