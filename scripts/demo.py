@@ -81,9 +81,9 @@ async def segment_all(url: str, images: list[Path]) -> bool:
     """Send every image to every model at once, print the table, return whether one failed."""
     async with httpx.AsyncClient(base_url=url, timeout=300) as client:
         models = list((await client.get("/api/v1/models")).json()["models"])
-        described = (await client.get("/api/v1/models")).json()["models"]
         jobs = [(image, model) for model in models for image in images]
         answers = await asyncio.gather(*(segment(client, *job) for job in jobs))
+        described = (await client.get("/api/v1/models")).json()["models"]
     weights = {name: model["replicas"][0]["weights"] for name, model in described.items()}
     print_table(jobs, answers, weights)
     return any("polygons" not in answer for answer in answers)

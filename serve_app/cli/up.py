@@ -23,8 +23,7 @@ def up(profile: str, directory: Path, env_file: Path | None, host: str, port: in
     """
     read_env_file(env_file)
     stopped = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stopped.set())
+    _set_on_signal(stopped)
 
     # Ray takes seconds to import; what can be refused is refused before.
     from serve_app.preflight import check_exposure, check_jobs, check_profile
@@ -42,7 +41,14 @@ def up(profile: str, directory: Path, env_file: Path | None, host: str, port: in
     check_port(host, port)
     config = render(loaded, settings, host, port)
     with LocalCluster(config, required_cpus(loaded)) as cluster:
+        # Ray has put handlers of its own in place, which print a stack for every signal.
+        _set_on_signal(stopped)
         if cluster.wait_until_running(stopped.is_set):
             click.echo(f"ready http://{host}:{port}")
             stopped.wait()
         click.echo("stopping")
+
+
+def _set_on_signal(event: threading.Event) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: event.set())
