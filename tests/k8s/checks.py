@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from tests.k8s.site import Manifest, containers, of_kind, pods
+from tests.k8s.rendered import Manifest, containers, of_kind, pods
 
 _DNS_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _ACCESS_MODES = {"ReadWriteOnce", "ReadOnlyMany", "ReadWriteMany", "ReadWriteOncePod"}

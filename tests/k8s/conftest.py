@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.k8s.site import OVERLAYS, Manifest, make_site, overlay
+from tests.k8s.rendered import OVERLAYS, Manifest, make_site, overlay
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.k8s.checks import faults
-from tests.k8s.site import Manifest, of_kind, ray_service, worker
+from tests.k8s.rendered import Manifest, of_kind, ray_service, worker
 
 
 def test_overlays_have_none(manifests: list[Manifest]) -> None:

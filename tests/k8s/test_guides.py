@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from serve_app.cli import cli
-from tests.k8s.site import ROOT, Manifest, containers, of_kind, pods, worker
+from tests.k8s.rendered import ROOT, Manifest, containers, of_kind, pods, worker
 
 DOCS = ROOT / "docs"
 DIGEST = "sha256:" + "c" * 64

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.k8s.site import ROOT, Manifest, containers, pods
+from tests.k8s.rendered import ROOT, Manifest, containers, pods
 
 Instruction = tuple[str, str]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from serve_app.settings import Settings
-from tests.k8s.site import Manifest, of_kind, ray_groups, ray_service, serve_config, worker
+from tests.k8s.rendered import Manifest, of_kind, ray_groups, ray_service, serve_config, worker
 
 # Beyond the time of one request: until the proxy cuts it.
 PROXY_S = 15

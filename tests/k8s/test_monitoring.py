@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import ray
 
-from tests.k8s.site import ROOT, Manifest, of_kind, ray_groups
+from tests.k8s.rendered import ROOT, Manifest, of_kind, ray_groups
 
 MONITORING = ROOT / "k8s" / "components" / "monitoring"
 # What Prometheus makes of a histogram and a counter.

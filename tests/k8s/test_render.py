@@ -11,7 +11,7 @@ from deployments.config import packaged_configs
 from deployments.errors import ConfigurationError
 from serve_app.cli import cli
 from serve_app.k8s import PATCHES, render_patches
-from tests.k8s.site import ROOT
+from tests.k8s.rendered import ROOT
 
 
 def run(*arguments: str) -> Result:

@@ -8,7 +8,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from tests.k8s.site import OVERLAYS, ROOT, Manifest, kustomize, overlay, pods
+from tests.k8s.rendered import OVERLAYS, ROOT, Manifest, kustomize, overlay, pods
 
 SHARED = ROOT.parent / "shared"
 KUBERNETES = "1.36"
@@ -42,7 +42,8 @@ def test_custom_resources(k8s: Path, tmp_path: Path) -> None:
     for name, objects in rendered.items():
         paths.append(tmp_path / f"{name}.yaml")
         paths[-1].write_text(yaml.safe_dump_all(objects))
-    command = [sys.executable, SHARED / "tools" / "validate_k8s.py", SHARED / "k8s" / "crds"]
-    result = subprocess.run([*command, *paths], capture_output=True, text=True, check=False)
+    validator, crds = SHARED / "tools" / "validate_k8s.py", SHARED / "k8s" / "crds"
+    command = [sys.executable, str(validator), str(crds), *map(str, paths)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
     assert result.stdout.count(", 0 errors, 0 CEL skipped") == len(paths), result.stdout

@@ -4,7 +4,7 @@ import base64
 import re
 from typing import Any
 
-from tests.k8s.site import (
+from tests.k8s.rendered import (
     ROOT,
     Manifest,
     containers,

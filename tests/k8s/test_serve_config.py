@@ -12,7 +12,7 @@ from ray.serve.schema import ServeDeploySchema
 
 from deployments.config import Tunables
 from serve_app.app import InferenceArgs
-from tests.k8s.site import Manifest, ray_groups, serve_config, worker
+from tests.k8s.rendered import Manifest, ray_groups, serve_config, worker
 
 _QUANTITIES = {"m": 1e-3, "": 1.0}
 
@@ -63,8 +63,8 @@ def test_an_unknown_key_is_found_where_serve_says_nothing(
         "autoscaling": hrnet["autoscaling_config"],
         "actor": hrnet["ray_actor_options"],
     }[place]["max_replica"] = 1
-    (found,) = unknown_keys(config, ServeDeploySchema)
-    assert found.endswith(".max_replica")
+    found = [key for key in unknown_keys(config, ServeDeploySchema) if "max_replica" in key]
+    assert len(found) == 1
 
 
 def test_replicas_are_in_order(manifests: list[Manifest]) -> None:
