@@ -17,6 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from deployments.batch_sizes import BatchSizes, load_batch_sizes
 from deployments.errors import ConfigurationError
+from deployments.inference.engines.precision import RequestedPrecision
+
+EngineName = Literal["auto", "openvino", "torch"]
 
 PACKAGE_WEIGHTS = Path(__file__).parent / "inference" / "weights"
 
@@ -69,7 +72,12 @@ class ModelSpec(Strict):
         device: Device of the network. ``cuda`` is whatever GPU Ray assigns.
         input_size: Side S in pixels of the square that the network sees.
         preset: Name of the resize and normalisation (``deployments.inference.images``).
-        threads: CPU threads of one device call; None takes every core of the machine.
+        cpu_fallback: Whether an image that does not fit a GPU even alone is run on the CPU.
+        threads: CPU threads of one device call; None takes every core that the process may use.
+        engine: What runs the network. ``auto`` is OpenVINO on the CPU for the networks that
+            come with us, torch otherwise.
+        precision: Arithmetic of the network. ``auto`` goes below float32 only where the
+            hardware is made for it and the weights were calibrated to give the same masks.
     """
 
     implementation: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
@@ -77,7 +85,10 @@ class ModelSpec(Strict):
     device: Literal["cpu", "cuda"] = "cpu"
     input_size: Annotated[int, Field(ge=32, le=8192)] = 1024
     preset: str = "spheroseg-2025-08"
+    cpu_fallback: bool = False
     threads: Annotated[int, Field(ge=1)] | None = None
+    engine: EngineName = "auto"
+    precision: RequestedPrecision = "auto"
 
 
 class Tunables(Strict):

@@ -21,7 +21,21 @@ def weights() -> None:
     help="Preprocessing that the weights were trained with.",
 )
 @click.option("--input-size", default=1024, show_default=True, type=click.IntRange(32, 8192))
-def convert(source: Path, target: Path, network: str | None, preset: str, input_size: int) -> None:
+@click.option(
+    "--calibrate/--no-calibrate",
+    "calibrated",
+    default=True,
+    show_default=True,
+    help="Measure whether half precision finds the same masks; minutes at full width.",
+)
+def convert(
+    source: Path,
+    target: Path,
+    network: str | None,
+    preset: str,
+    input_size: int,
+    calibrated: bool,
+) -> None:
     """Write the weights of SOURCE (.pth) as TARGET (.safetensors)."""
     from deployments.inference import checkpoints
 
@@ -29,3 +43,24 @@ def convert(source: Path, target: Path, network: str | None, preset: str, input_
         source, target, network=network, preset=preset, input_size=input_size
     )
     click.echo(f"{target}: {metadata.network}, widths {metadata.widths}, sha256 {metadata.sha256}")
+    if calibrated:
+        _calibrate(target)
+
+
+@weights.command()
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+def calibrate(file: Path) -> None:
+    """Measure whether half precision finds the same masks, and record it in FILE.
+
+    Replicas use a precision below float32 only where this has shown that it agrees.
+    """
+    _calibrate(file)
+
+
+def _calibrate(file: Path) -> None:
+    from deployments.inference import calibration
+    from deployments.inference.engines.precision import MINIMUM_IOU
+
+    for precision, iou in calibration.calibrate(file).calibration.items():
+        verdict = "agrees with" if iou >= MINIMUM_IOU else "differs from"
+        click.echo(f"{precision} {verdict} float32: mask IoU {iou:.4f}")

@@ -2,6 +2,7 @@
 
 from typing import Protocol
 
+from deployments.inference.engines.precision import Precision
 from deployments.inference.types import UInt8Array
 
 
@@ -9,12 +10,16 @@ class Engine(Protocol):
     """A network on a device.
 
     Attributes:
+        name: ``torch`` or ``openvino``.
         device: ``cpu`` or ``cuda:N``.
         device_name: Name of the device for people.
+        precision: Arithmetic of the network.
     """
 
+    name: str
     device: str
     device_name: str
+    precision: Precision
 
     def run(self, batch: UInt8Array) -> UInt8Array:
         """Make one device call. Blocks; not thread-safe.

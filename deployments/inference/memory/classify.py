@@ -51,7 +51,8 @@ _OOM_TEXTS = re.compile(
     r"|bad_alloc"
     r"|cannot allocate memory"
     r"|can't alloc\b"  # OpenVINO
-    r"|Check 'ptr' failed",  # OpenVINO's allocator returned null
+    r"|Check 'ptr' failed"  # OpenVINO's allocator returned null
+    r"|Resource temporarily unavailable",  # no memory for the stack of a thread
     re.IGNORECASE,
 )
 

@@ -23,6 +23,7 @@ from deployments.inference.memory.classify import Kind, classify
         OSError(errno.ENOMEM, "Cannot allocate memory"),
         RuntimeError("Exception from src/inference: [GENERAL_ERROR] can't alloc"),
         RuntimeError("Check 'ptr' failed at src/core/memory.cpp:80"),
+        RuntimeError("Resource temporarily unavailable"),
     ],
 )
 def test_a_shortage_of_memory(error: Exception) -> None:
