@@ -1,13 +1,22 @@
 """Prometheus metrics of one model replica, exported by Ray on its metrics port."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from ray.util.metrics import Counter, Histogram
+from ray.util.metrics import Counter, Gauge, Histogram
 
 from deployments.errors import ServiceError
 from deployments.inference.types import ProbabilityMap
 
 _SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0]
+_MEMORY_COUNTERS = {
+    "ooms": ("spheroserve_oom_total", "Device calls that ran out of memory"),
+    "shrinks": ("spheroserve_shrinks_total", "Times that the ceiling was lowered"),
+    "single_image_fallbacks": (
+        "spheroserve_single_image_fallbacks_total",
+        "Times that the ceiling fell to single images",
+    ),
+}
 _IMAGES = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64]
 
 
@@ -40,7 +49,23 @@ class BatchMetrics:
             "Images that a model replica answered with an error",
             tag_keys=("model", "error"),
         )
-        for metric in (self._batch, self._device, self._queue, self._failed):
+        self._ceiling = Gauge(
+            "spheroserve_batch_ceiling_images",
+            "Images that the next device call may take",
+            tag_keys=tags,
+        )
+        self._peak = Gauge(
+            "spheroserve_device_peak_bytes",
+            "Most memory that a device call held",
+            tag_keys=tags,
+        )
+        self._counters = {
+            field: Counter(name, text, tag_keys=tags)
+            for field, (name, text) in _MEMORY_COUNTERS.items()
+        }
+        self._counted = dict.fromkeys(_MEMORY_COUNTERS, 0)
+        metrics = (self._batch, self._device, self._queue, self._failed, self._ceiling, self._peak)
+        for metric in (*metrics, *self._counters.values()):
             metric.set_default_tags(default)
 
     def record(self, outcomes: Sequence[ProbabilityMap | ServiceError]) -> None:
@@ -52,3 +77,17 @@ class BatchMetrics:
                 self._batch.observe(outcome.batch_size)
                 self._device.observe(outcome.seconds)
                 self._queue.observe(outcome.queue_seconds)
+
+    def record_memory(self, described: Mapping[str, Any]) -> None:
+        """Take over what a runner describes of its memory."""
+        memory = described["memory"]
+        self._ceiling.set(described["effective_batch_size"])
+        if memory["peak_reserved_mb"] is not None:
+            self._peak.set(memory["peak_reserved_mb"] * 2**20)
+        for field, counter in self._counters.items():
+            total, counted = memory[field], self._counted[field]
+            # New weights come with a runner that counts from 0 again.
+            new = total - counted if total >= counted else total
+            if new:
+                counter.inc(new)
+            self._counted[field] = total

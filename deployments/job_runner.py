@@ -67,7 +67,7 @@ class Jobs:
     ) -> None:
         os.nice(_NICENESS)
         self._settings = JobSettings.from_environment()
-        self._settings.check(nodes=sum(node["Alive"] for node in ray.nodes()))
+        self._settings.check(nodes=_working_nodes())
         self._limits = JobLimits.model_validate(limits)
         self._owner = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._sandbox = Sandbox(
@@ -222,3 +222,8 @@ class Jobs:
                 await feed.stop()
         self._sandbox.close()
         await self._store.close()
+
+
+def _working_nodes() -> int:
+    """Nodes that may run this deployment; the head of a cluster often has no CPUs to give."""
+    return sum(node["Alive"] and node["Resources"].get("CPU", 0) > 0 for node in ray.nodes())

@@ -17,6 +17,7 @@ from typing import TypeVar
 import ray
 from ray import serve
 
+from deployments import evidence_store
 from deployments.batch_metrics import BatchMetrics
 from deployments.config import ModelSpec, Tunables
 from deployments.errors import ConfigurationError, DeadlineExceeded, InferenceFailed, ServiceError
@@ -44,6 +45,7 @@ class Segmenter:
         self._name = name
         self._spec = ModelSpec.model_validate(spec)
         self._device = assigned_device(self._spec.device)
+        self._gpu_share = float(ray.get_runtime_context().get_assigned_resources().get("GPU", 0))
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
         self._gate = Gate()
         self._tunables: Tunables | None = None
@@ -66,13 +68,10 @@ class Segmenter:
         """
         tunables = Tunables.model_validate(user_config)
         old = self._tunables
-        if self._runner is None or old is None or needs_reload(old, tunables):
-            spec, device = self._spec, self._device
-            self._runner = await self._in_thread(
-                lambda: load_runner(self._name, spec, tunables, device)
-            )
+        runner = self._runner
+        if runner is None or old is None or needs_reload(old, tunables):
+            self._runner = await self._in_thread(lambda: self._load(tunables, runner))
         else:
-            runner = self._runner
             await self._in_thread(lambda: runner.tune(tunables))
         self._tunables = tunables
         self._join_batch.set_max_batch_size(self._batch_size())
@@ -114,6 +113,12 @@ class Segmenter:
             "waiting": self._gate.waiting,
             "busy": self._hung_at != float("inf"),
         }
+
+    async def forget_memory(self) -> None:
+        """Drop what was learnt about memory; the next batches have the configured size."""
+        if self._runner is not None:
+            self._runner.forget()
+            self._join_batch.set_max_batch_size(self._batch_size())
 
     def check_health(self) -> None:
         """Called by Serve; raising makes it replace this replica.
@@ -160,8 +165,22 @@ class Segmenter:
         finally:
             self._hung_at = float("inf")
         self._metrics.record(done)
+        self._metrics.record_memory(runner.describe())
         answers = iter(done)
         return [next(answers) if item.deadline > now else late for item in items]
+
+    def _load(self, tunables: Tunables, present: ModelRunner | None) -> ModelRunner:
+        """Load a network beside the present one, which keeps its limit if that fails."""
+        if present is not None:
+            present.lift_limit()
+        try:
+            return load_runner(
+                self._name, self._spec, tunables, self._device, self._gpu_share, evidence_store
+            )
+        except ServiceError:
+            if present is not None and self._tunables is not None:
+                present.tune(self._tunables)
+            raise
 
     def _batch_size(self) -> int:
         return self._runner.batch_size() if self._runner is not None else _INITIAL_BATCH

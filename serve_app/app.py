@@ -13,6 +13,9 @@ from serve_app.ingress import Ingress
 INGRESS = "ingress"
 JOBS = "jobs"
 NOTIFIER = "notifier"
+# A model that cannot start seldom can at the twentieth attempt, Serve's default. A rendered
+# configuration cannot say this.
+START_ATTEMPTS = 3
 
 
 class InferenceArgs(Strict):
@@ -30,7 +33,9 @@ def build_inference(args: InferenceArgs) -> Application:
     """The application ``inference``: one deployment per model and the ingress before them."""
     specs = {name: spec.model_dump() for name, spec in args.models.items()}
     handles = {
-        name: serve.deployment(Segmenter, name=name).bind(name, spec)
+        name: serve.deployment(
+            Segmenter, name=name, max_constructor_retry_count=START_ATTEMPTS
+        ).bind(name, spec)
         for name, spec in specs.items()
     }
     return serve.deployment(serve.ingress()(Ingress), name=INGRESS).bind(specs, handles)

@@ -95,6 +95,10 @@ class Ingress:
             queue_length=max(0, self._active.total() - running),
         )
 
+    async def forget_memory(self) -> None:
+        """Forget what was learnt about memory; see ``SegmentationService``."""
+        await asyncio.gather(*(client.forget_memory() for client in self._clients.values()))
+
     async def segment(
         self, data: bytes, model: str, threshold: float, detect_holes: bool
     ) -> Segmentation:

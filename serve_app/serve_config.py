@@ -25,8 +25,6 @@ _KEEP_ALIVE_S = 90
 _HEALTH_CHECK_PERIOD_S = 1
 _HEALTH_CHECK_TIMEOUT_S = 30
 _DRAIN_S = 6
-# A model that cannot start seldom can at the twentieth attempt, Serve's default.
-_START_ATTEMPTS = 3
 
 
 def render(profile: Profile, settings: Settings, host: str, port: int) -> dict[str, Any]:
@@ -91,7 +89,6 @@ def _model(name: str, profile: Profile, settings: Settings) -> dict[str, Any]:
         "max_queued_requests": settings.max_queued_requests,
         "autoscaling_config": _autoscaling(model, tunables.max_batch_size),
         "ray_actor_options": {"num_cpus": model.num_cpus, "num_gpus": model.num_gpus},
-        "max_constructor_retry_count": _START_ATTEMPTS,
         "health_check_period_s": _HEALTH_CHECK_PERIOD_S,
         "health_check_timeout_s": _HEALTH_CHECK_TIMEOUT_S,
         "graceful_shutdown_timeout_s": _DRAIN_S,

@@ -117,6 +117,10 @@ class SegmentationService(Protocol):
         """Return what is at work now. Never waits."""
         ...
 
+    async def forget_memory(self) -> None:
+        """Let every replica of every model forget what it learnt about memory."""
+        ...
+
     async def segment(
         self, data: bytes, model: str, threshold: float, detect_holes: bool
     ) -> Segmentation:

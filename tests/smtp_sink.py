@@ -24,6 +24,7 @@ class SmtpSink:
         port: Where it listens on 127.0.0.1.
         refusing: Whether every recipient is answered 451.
         refused: How many recipients were.
+        losing: Whether mails are taken without ever saying so.
 
     Args:
         tls: Context for STARTTLS, which is then required.
@@ -36,6 +37,7 @@ class SmtpSink:
         self.port = _free_port()
         self.refusing = False
         self.refused = 0
+        self.losing = False
         self._messages: list[EmailMessage] = []
         self._changed = threading.Condition()
         options: dict[str, Any] = {}
@@ -92,6 +94,8 @@ class SmtpSink:
         with self._changed:
             self._messages.append(message)
             self._changed.notify_all()
+            if self.losing:
+                server.transport.abort()
         return STORED
 
 

@@ -15,7 +15,7 @@ from deployments.inference.engines.base import Engine
 from deployments.inference.engines.graph_cache import Source, cache_directory, cached_graph
 from deployments.inference.engines.precision import choose_precision
 from deployments.inference.images.transforms import get_preset
-from deployments.inference.models import SpheroidModel, resolve_model
+from deployments.inference.models import SpheroidModel
 from deployments.inference.types import UNTRAINED
 from deployments.inference.weights_metadata import WeightsMetadata, read_metadata
 
@@ -87,11 +87,12 @@ def choose_engine(requested: EngineName, implementation: str, device: str) -> En
         device: Where the network will run.
 
     Raises:
-        ConfigurationError: OpenVINO is named for a GPU, or there is no such implementation.
+        ConfigurationError: OpenVINO is named for a GPU.
     """
     on_gpu = device != "cpu"
     if requested == "auto":
-        ours = isinstance(resolve_model(implementation), SpheroidModel)
+        # Told by the path: a subclass elsewhere may build another network.
+        ours = implementation.partition(":")[0] == SpheroidModel.__module__
         return "openvino" if ours and not on_gpu else "torch"
     if requested == "openvino" and on_gpu:
         raise ConfigurationError("engine openvino runs on the CPU; on a GPU use torch or auto")

@@ -6,6 +6,7 @@ from any.
 """
 
 import logging
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,14 +17,16 @@ from deployments.config import ModelSpec, Tunables
 from deployments.errors import InferenceFailed, ServiceError
 from deployments.inference.loader import LoadedModel, load_model
 from deployments.inference.memory.controller import MemoryController
+from deployments.inference.memory.device import DeviceMemory
 from deployments.inference.memory.executor import BatchExecutor
+from deployments.inference.memory.faults import FaultInjector, faults_of
+from deployments.inference.memory.lessons import Lessons
 from deployments.inference.memory.outcomes import Decision, Event, Failure, Item
 from deployments.inference.memory.state import MemoryKey
 from deployments.inference.types import UNTRAINED, ProbabilityMap, UInt8Array
 
 log = logging.getLogger(__name__)
 
-_DTYPE = "float32"
 _GREY = 128
 
 
@@ -58,34 +61,72 @@ class ModelRunner:
 
     Args:
         name: Name of the model.
+        spec: What of the model is fixed.
         loaded: The network on its device.
         tunables: Batch size and limits.
-        side: Input size S in pixels.
+        memory: The memory of the device, as it is with the network loaded.
+        lessons: Where to read and leave what is learnt about memory; None keeps it to itself.
     """
 
-    def __init__(self, name: str, loaded: LoadedModel, tunables: Tunables, side: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        spec: ModelSpec,
+        loaded: LoadedModel,
+        tunables: Tunables,
+        memory: DeviceMemory,
+        lessons: Lessons | None = None,
+    ) -> None:
         self.name = name
+        self._spec = spec
         self._loaded = loaded
         self._tunables = tunables
-        self._side = side
-        self._image_cost = side * side
+        self._memory = memory
+        self._lessons = lessons
+        self._side = spec.input_size
+        self._image_cost = self._side * self._side
         self._images = 0
         self._calls = 0
-        key = MemoryKey(name, loaded.sha256 or UNTRAINED, _DTYPE, side, loaded.engine.device_name)
+        self._to_single_images = 0
+        self._cpu: LoadedModel | None = None
+        engine = loaded.engine
+        # Evidence of one engine says nothing about another.
+        arithmetic = f"{engine.name} {engine.precision}"
+        key = MemoryKey(
+            name, loaded.sha256 or UNTRAINED, arithmetic, self._side, engine.device_name
+        )
         self._controller = MemoryController(
             key, self._max_cost(tunables), memory_limit_mb=_whole(tunables.memory_limit_mb)
         )
+        known = lessons.recall(key) if lessons else None
+        if known is not None:
+            self._controller.adopt(known)
+        faults = faults_of(name, os.environ)
+        on_gpu = engine.device != "cpu"
         self._executor: BatchExecutor[UInt8Array, _Answer] = BatchExecutor(
-            self._device_call,
+            FaultInjector(faults).wrap(self._device_call) if faults else self._device_call,
             self._controller,
             loaded.engine.release,
-            on_decision=self._log_decision,
+            fallback=self._cpu_call if spec.cpu_fallback and on_gpu else None,
+            on_decision=self._on_decision,
+            needed_bytes=memory.tracker.needed_bytes,
         )
+        self._limit_memory()
 
     def tune(self, tunables: Tunables) -> None:
         """Take over tunables that concern the same network."""
         self._tunables = tunables
         self._controller.configure(self._max_cost(tunables), _whole(tunables.memory_limit_mb))
+        self._limit_memory()
+
+    def lift_limit(self) -> None:
+        """Let the process take what it needs, while another network is loaded beside this one."""
+        self._memory.limit(None, self._tunables.memory_reserve_percent)
+
+    def forget(self) -> None:
+        """Drop all that was learnt about memory and start again at the configured batch."""
+        self._controller.reset()
+        self._publish()
 
     def batch_size(self) -> int:
         """Most images that the next device call should take."""
@@ -150,21 +191,51 @@ class ModelRunner:
             "effective_batch_size": self.batch_size(),
             "images": self._images,
             "device_calls": self._calls,
-            "memory": self._controller.snapshot().as_dict(),
+            "memory": {
+                **self._controller.snapshot().as_dict(),
+                **self._memory.describe(),
+                "single_image_fallbacks": self._to_single_images,
+                "cpu_fallbacks": self._executor.fallbacks,
+            },
         }
 
     def _max_cost(self, tunables: Tunables) -> int:
         return tunables.max_batch_size * self._image_cost
 
+    def _limit_memory(self) -> None:
+        tunables = self._tunables
+        self._memory.limit(_whole(tunables.memory_limit_mb), tunables.memory_reserve_percent)
+
     def _device_call(self, batch: Sequence[UInt8Array]) -> list[_Answer]:
+        with self._memory.tracker.measure(len(batch) * self._image_cost):
+            return self._run_engine(self._loaded, batch)
+
+    def _cpu_call(self, batch: Sequence[UInt8Array]) -> list[_Answer]:
+        if self._cpu is None:
+            spec = self._spec.model_copy(update={"device": "cpu", "engine": "auto"})
+            self._cpu = load_model(spec, self._tunables, "cpu")
+        return self._run_engine(self._cpu, batch)
+
+    def _run_engine(self, loaded: LoadedModel, batch: Sequence[UInt8Array]) -> list[_Answer]:
         started = time.monotonic()
-        maps = self._loaded.engine.run(np.stack(batch))
+        maps = loaded.engine.run(np.stack(batch))
         seconds = time.monotonic() - started
         self._calls += 1
         self._images += len(batch)
         return [_Answer(probability, started, seconds) for probability in maps]
 
-    def _log_decision(self, decision: Decision) -> None:
+    def _on_decision(self, decision: Decision) -> None:
+        self._log(decision)
+        if decision.event is Event.SHRINK and self.batch_size() == 1:
+            self._to_single_images += 1
+        if decision.event in (Event.SHRINK, Event.REGROW):
+            self._publish()
+
+    def _publish(self) -> None:
+        if self._lessons is not None:
+            self._lessons.publish(self._controller.export_evidence())
+
+    def _log(self, decision: Decision) -> None:
         level = logging.ERROR if decision.event is Event.FATAL else logging.WARNING
         log.log(
             level,
@@ -178,8 +249,23 @@ class ModelRunner:
         )
 
 
-def load_runner(name: str, spec: ModelSpec, tunables: Tunables, device: str) -> ModelRunner:
+def load_runner(
+    name: str,
+    spec: ModelSpec,
+    tunables: Tunables,
+    device: str,
+    gpu_share: float = 0.0,
+    lessons: Lessons | None = None,
+) -> ModelRunner:
     """Load a model and prove it on a full batch.
+
+    Args:
+        name: Name of the model.
+        spec: What of the model is fixed.
+        tunables: Weights, batch size and limits.
+        device: ``cpu`` or ``cuda:N``.
+        gpu_share: The replica's share of that GPU.
+        lessons: Where replicas share what they learnt about memory.
 
     Raises:
         ConfigurationError: The model or its weights do not fit the configuration.
@@ -187,10 +273,18 @@ def load_runner(name: str, spec: ModelSpec, tunables: Tunables, device: str) -> 
     """
     started = time.monotonic()
     loaded = load_model(spec, tunables, device)
-    runner = ModelRunner(name, loaded, tunables, spec.input_size)
+    memory = DeviceMemory(device, gpu_share)
+    runner = ModelRunner(name, spec, loaded, tunables, memory, lessons)
     loading = time.monotonic() - started
     warming = runner.warm_up()
     log.info("%s: loaded in %.2f s, warm-up %.2f s on %s", name, loading, warming, device)
+    if runner.batch_size() < tunables.max_batch_size:
+        log.warning(
+            "%s: batches of %d do not fit, %d images at a time do",
+            name,
+            tunables.max_batch_size,
+            runner.batch_size(),
+        )
     return runner
 
 

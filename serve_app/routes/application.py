@@ -14,6 +14,7 @@ from serve_app.routes.information import information_routes
 from serve_app.routes.job_events import JobEventRoutes
 from serve_app.routes.job_results import JobResultRoutes
 from serve_app.routes.jobs import JOBS_PATH, JobRoutes
+from serve_app.routes.memory import memory_routes
 from serve_app.routes.metrics import MetricsRoutes
 from serve_app.routes.segmentation import SegmentationRoutes
 from serve_app.service import SegmentationService
@@ -38,6 +39,7 @@ def create_app(
             *information_routes(service),
             *SegmentationRoutes(service, settings).routes(),
             *MetricsRoutes(service, settings).routes(),
+            *memory_routes(service),
             *JobRoutes(service, jobs, settings).routes(),
             *JobResultRoutes(jobs, settings).routes(),
             *JobEventRoutes(jobs, settings).routes(),

@@ -13,6 +13,7 @@ import pytest
 from deployments.config import load_profile, packaged_configs
 from serve_app.serve_config import render, required_cpus
 from serve_app.settings import Settings
+from tests.smtp_sink import SmtpSink
 
 PLUGINS = Path(__file__).parent.parent / "plugins"
 
@@ -40,14 +41,27 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="session")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def sink() -> Iterator[SmtpSink]:
+    """The mail server of the running service."""
+    with SmtpSink() as sink:
+        yield sink
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory, sink: SmtpSink) -> Iterator[Service]:
     from serve_app.local_cluster import LocalCluster
 
     # Replicas and their child processes find a model that is not part of the package.
-    os.environ["PYTHONPATH"] = str(PLUGINS)
+    paths = [str(PLUGINS), *filter(None, [os.environ.get("PYTHONPATH")])]
+    os.environ["PYTHONPATH"] = os.pathsep.join(paths)
     os.environ["SPHEROSERVE_DATA_DIR"] = str(tmp_path_factory.mktemp("jobs"))
     # Short, since the tests wait for the leases of replicas that they kill.
     os.environ["SPHEROSERVE_LEASE_SECONDS"] = "3"
+    os.environ["SMTP_HOST"] = "127.0.0.1"
+    os.environ["SMTP_PORT"] = str(sink.port)
+    os.environ["SMTP_IGNORE_TLS"] = "true"
+    os.environ["EMAIL_RETRY_MINUTES"] = "0.05"
+    os.environ["OPS_EMAIL"] = "operator@example.org"
     profile = load_profile(packaged_configs(), "local")
     port = free_port()
     config = render(profile, Settings.from_environment(), "127.0.0.1", port)

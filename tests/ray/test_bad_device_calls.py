@@ -26,20 +26,15 @@ async def test_a_hung_call_ends_in_504_and_a_new_replica(
     patience = {"SPHEROSERVE_REQUEST_TIMEOUT_SECONDS": "2"}
     async with application(
         service, client, tmp_path, "moody", MOODY, batch_size=1, environment=patience
-    ) as prefix:
-
-        async def send(data: bytes) -> httpx.Response:
-            return await client.post(
-                f"{prefix}/api/v1/segment", data={"model": "moody"}, files={"file": ("a", data)}
-            )
+    ) as moody:
 
         async def first_success() -> None:
-            while (await send(GOOD)).status_code != 200:
+            while (await moody.segment(GOOD)).status_code != 200:
                 pass
 
         await asyncio.wait_for(first_success(), 60)
         (before,) = replica_pids("moody", "moody")
-        hung = await send(BLACK)
+        hung = await moody.segment(BLACK)
         assert hung.status_code == 504
         assert isinstance(hung.json()["detail"], str)
         await asyncio.wait_for(first_success(), 90)
@@ -49,10 +44,10 @@ async def test_a_hung_call_ends_in_504_and_a_new_replica(
 async def test_an_image_that_makes_the_network_raise_fails_alone(
     service: Service, client: httpx.AsyncClient, tmp_path: Path
 ) -> None:
-    async with application(service, client, tmp_path, "moody", MOODY, batch_size=4) as prefix:
+    async with application(service, client, tmp_path, "moody", MOODY, batch_size=4) as moody:
         files = [("files", (str(n), WHITE if n == 2 else GOOD)) for n in range(6)]
         response = await client.post(
-            f"{prefix}/api/v1/batch-segment", data={"model": "moody"}, files=files
+            f"{moody.prefix}/api/v1/batch-segment", data={"model": "moody"}, files=files
         )
         answer = response.json()
         assert response.status_code == 200

@@ -22,12 +22,7 @@ async def test_a_model_of_ones_own(
         "widths": {"steepness": 40},
     }
     image, mask = spheroid()
-    async with application(service, client, tmp_path, "dark_bodies", model) as prefix:
-        response = await client.post(
-            f"{prefix}/api/v1/segment",
-            data={"model": "dark_bodies"},
-            files={"file": ("a.png", encoded(image))},
-        )
-        answer = response.json()
+    async with application(service, client, tmp_path, "dark_bodies", model) as mine:
+        answer = (await mine.segment(encoded(image))).json()
         assert answer["model_used"] == "dark_bodies"
         assert dice(painted(answer["polygons"], mask.shape), mask) > 0.9

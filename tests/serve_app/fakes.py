@@ -38,6 +38,17 @@ def segmentation(count: int = 1, width: int = 320, height: int = 200) -> Segment
     )
 
 
+def replica(effective: int) -> dict[str, object]:
+    """What a replica says of itself."""
+    return {
+        "pid": 100 + effective,
+        "device": "cpu",
+        "configured_batch_size": 12,
+        "effective_batch_size": effective,
+        "memory": {"state": "probing"},
+    }
+
+
 def model(name: str, max_files: int = 16) -> ModelInfo:
     """A served model."""
     return ModelInfo(
@@ -48,7 +59,7 @@ def model(name: str, max_files: int = 16) -> ModelInfo:
         optimal_batch_size=12,
         max_safe_batch_size=max_files,
         expected_throughput=17.5,
-        state={"replicas": 2},
+        state={"replicas": [replica(12), replica(5)]},
     )
 
 
@@ -70,12 +81,16 @@ class FakeService:
     started: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
     busy: bool = False
+    forgotten: int = 0
 
     def __post_init__(self) -> None:
         self.held.set()
 
     def models(self) -> dict[str, ModelInfo]:
         return {name: model(name) for name in ("hrnet", "resunet_small", "resunet_advanced")}
+
+    async def forget_memory(self) -> None:
+        self.forgotten += 1
 
     def health(self) -> Health:
         return Health(2, True, 1, "NVIDIA H100", ("resunet_small",))

@@ -4,7 +4,7 @@ from datetime import datetime
 import httpx
 import pytest
 
-from tests.serve_app.fakes import FakeService
+from tests.serve_app.fakes import FakeService, replica
 
 
 async def test_root(client: httpx.AsyncClient) -> None:
@@ -48,7 +48,7 @@ async def test_models_is_an_object_keyed_by_name(client: httpx.AsyncClient) -> N
         "optimal_batch_size": 12,
         "max_safe_batch_size": 16,
         "expected_throughput": 17.5,
-        "replicas": 2,
+        "replicas": [replica(12), replica(5)],
     }
 
 

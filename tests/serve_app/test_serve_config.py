@@ -22,9 +22,9 @@ def test_tunables_travel_in_user_config(profile: str) -> None:
         if name != "ingress"
     }
     assert batches == {"hrnet": 12, "resunet_small": 3, "resunet_advanced": 1}
-    arguments = render(
-        load_profile(packaged_configs(), profile), Settings(), "127.0.0.1", 8000
-    )["applications"][0]["args"]
+    arguments = render(load_profile(packaged_configs(), profile), Settings(), "127.0.0.1", 8000)[
+        "applications"
+    ][0]["args"]
     assert "weights" not in arguments["models"]["hrnet"]
     assert "threshold" not in arguments["models"]["hrnet"]
 

@@ -11,6 +11,7 @@ from deployments.config import EngineName, ModelSpec, Tunables
 from deployments.errors import ConfigurationError
 from deployments.inference.engines import openvino_engine
 from deployments.inference.loader import LoadedModel, choose_engine, load_model
+from deployments.inference.models import ResUNetSmall
 from tests.inference.engines.conftest import IMPLEMENTATION, SIDE, Converted
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -18,8 +19,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 FOREIGN = "tests.inference.engines.test_engine_choice:ForeignModel"
 
 
-class ForeignModel:
-    """A model class that is not one of ours."""
+class ForeignModel(ResUNetSmall):
+    """A model class that is not one of ours, though it builds on one."""
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,122 @@
+"""Memory runs out for real: torch's own allocator fails under a limit set by the kernel."""
+
+import asyncio
+import os
+import signal
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.ray.applications import Application, application
+from tests.ray.conftest import Service
+from tests.scenes import dice, encoded, painted, spheroid
+
+pytestmark = pytest.mark.ray
+
+# With this much above the loaded network, 12 images of 256 x 256 do not fit and 6 do.
+LIMIT_MB = 70
+HRNET: dict[str, object] = {
+    "implementation": "deployments.inference.models:HRNet",
+    "weights": "package:hrnet_compact.safetensors",
+    "input_size": 256,
+    "engine": "torch",
+}
+SCENES = [spheroid(seed)[0] for seed in range(8)]
+FILES = [encoded(scene) for scene in SCENES]
+
+
+async def segment_all(app: Application, count: int) -> list[dict[str, Any]]:
+    """Send images at once; every one must be answered."""
+    answers = await asyncio.gather(*(app.segment(FILES[n % len(FILES)]) for n in range(count)))
+    assert Counter(answer.status_code for answer in answers) == {200: count}
+    return [answer.json() for answer in answers]
+
+
+def ooms(replicas: list[dict[str, Any]]) -> int:
+    return sum(replica["memory"]["ooms"] for replica in replicas)
+
+
+async def test_a_batch_that_does_not_fit_costs_no_request(
+    service: Service, client: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    async with application(service, client, tmp_path, "tight", HRNET, batch_size=12) as app:
+        unlimited = await segment_all(app, len(FILES))
+        await app.until(lambda replicas: replicas[0]["effective_batch_size"] == 12)
+        assert ooms(await app.replicas()) == 0
+
+        await app.tune(memory_limit_mb=LIMIT_MB)
+        await app.until(lambda replicas: replicas[0]["memory"]["memory_limit_mb"] == LIMIT_MB)
+        limited = await segment_all(app, 96)
+        await app.until(lambda replicas: ooms(replicas) > 0)
+        (after,) = await app.replicas()
+        assert after["memory"]["shrinks"] > 0
+        assert after["memory"]["last_oom_at"] is not None
+        assert 1 <= after["effective_batch_size"] < 12
+        for number, answer in enumerate(limited):
+            shape = SCENES[number % len(FILES)].shape[:2]
+            expected = painted(unlimited[number % len(FILES)]["polygons"], shape)
+            overlap = dice(painted(answer["polygons"], shape), expected)
+            # A Dice of 0.9995 is an IoU of 0.999.
+            assert overlap >= 0.9995
+
+        # What was learnt holds: more of the same causes no further shortage.
+        answers = await segment_all(app, 48)
+        assert max(answer["batch_size_used"] for answer in answers) <= after["effective_batch_size"]
+        await app.until(lambda replicas: replicas[0]["images"] >= after["images"] + 48)
+        assert ooms(await app.replicas()) == after["memory"]["ooms"]
+
+        # A replica that takes the place of this one knows it already.
+        os.kill(after["pid"], signal.SIGKILL)
+        await app.until(lambda replicas: bool(replicas) and replicas[0]["pid"] != after["pid"])
+        (successor,) = await app.replicas()
+        assert successor["memory"]["ooms"] == 0
+        assert successor["effective_batch_size"] <= after["effective_batch_size"]
+
+        # More memory: the evidence is void, and batches are full again.
+        await app.tune(memory_limit_mb=None)
+        await app.until(lambda replicas: replicas[0]["effective_batch_size"] == 12)
+        answers = await segment_all(app, 48)
+        assert max(answer["batch_size_used"] for answer in answers) > after["effective_batch_size"]
+
+
+async def test_two_replicas_are_told_apart_and_reset_together(
+    service: Service, client: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    model = HRNET | {
+        "input_size": 128,
+        "num_cpus": 0.25,
+        "autoscaling": {"min_replicas": 2, "max_replicas": 2},
+    }
+    faults = {"SPHEROSERVE_FAULTS": "two:oom@2", "SPHEROSERVE_TESTING": "1"}
+    async with application(
+        service, client, tmp_path, "two", model, batch_size=4, replica_environment=faults
+    ) as app:
+        await app.until(lambda replicas: len(replicas) == 2)
+        await segment_all(app, 32)
+        await app.until(lambda replicas: ooms(replicas) == 2)
+        memory = (await client.get("/two/api/v1/memory")).json()["two"]
+        sizes = [replica["effective_batch_size"] for replica in memory["replicas"]]
+        assert len(sizes) == 2
+        assert memory["effective_batch_size"] == min(sizes) < 4
+        assert (await client.post("/two/api/v1/memory/reset")).status_code == 200
+        await app.until(
+            lambda replicas: [replica["effective_batch_size"] for replica in replicas] == [4, 4]
+        )
+
+
+async def test_a_lost_device_is_replaced_and_no_request_lost(
+    service: Service, client: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    model = HRNET | {"input_size": 128}
+    faults = {"SPHEROSERVE_FAULTS": "lost:illegal@3", "SPHEROSERVE_TESTING": "1"}
+    async with application(
+        service, client, tmp_path, "lost", model, batch_size=4, replica_environment=faults
+    ) as app:
+        (before,) = await app.replicas()
+        # The warm-up is the first call. Each successor of the replica fails at its third, too.
+        answers = await asyncio.gather(*(app.segment(FILES[n % 8]) for n in range(6)))
+        assert Counter(answer.status_code for answer in answers) == {200: 6}
+        await app.until(lambda replicas: bool(replicas) and replicas[0]["pid"] != before["pid"])
