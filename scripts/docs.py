@@ -1,6 +1,7 @@
 """Writes into docs what follows from the code and from results; `--check` only compares.
 
-A block stands between `<!-- begin: NAME -->` and `<!-- end: NAME -->` in any file of docs/.
+A block stands between `<!-- begin: NAME -->` and `<!-- end: NAME -->` in any file of docs/ and in
+the model card.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from serve_app.settings import Settings
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 EXAMPLE = ROOT / ".env.green.example"
+MODEL_CARD = ROOT / "deployments" / "inference" / "weights" / "MODEL_CARD.md"
 
 
 def email_timeout_table() -> str:
@@ -48,10 +50,25 @@ def mail_hostile_sentence() -> str:
     )
 
 
+def agreement_table() -> str:
+    """Mean agreement of the packaged weights with the silver masks."""
+    result = json.loads((RESULTS / "weights" / "agreement.json").read_text(encoding="utf-8"))
+    sources = list(result["mean"])
+    rows = [f"| | {' | '.join(sources)} |", "|---|" + "---|" * len(sources)]
+    for method in ("otsu", "hrnet", "resunet_small", "resunet_advanced"):
+        figures = (f"{result['mean'][source][method]:.3f}" for source in sources)
+        rows.append(f"| {method} | {' | '.join(figures)} |")
+    counts = [name.split("/")[0] for name in result["images"]]
+    numbers = (str(len(counts) if s == "all" else counts.count(s)) for s in sources)
+    rows.append(f"| images | {' | '.join(numbers)} |")
+    return "\n".join(rows)
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     "settings": lambda: settings_table(Settings),
     "job settings": lambda: settings_table(JobSettings),
     "mail settings": lambda: settings_table(MailSettings),
+    "agreement": agreement_table,
     "email timeout": email_timeout_table,
     "mail hostile": mail_hostile_sentence,
 }
@@ -70,13 +87,12 @@ def replace_blocks(text: str) -> str:
 
 
 def main() -> None:
-    """Write or check docs/*.md and .env.green.example."""
+    """Write or check docs/*.md, the model card and .env.green.example."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true")
     check: bool = parser.parse_args().check
-    files = {
-        path: path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md"))
-    }
+    paths = [*sorted((ROOT / "docs").glob("*.md")), MODEL_CARD]
+    files = {path: path.read_text(encoding="utf-8") for path in paths}
     written = {path: replace_blocks(text) for path, text in files.items()}
     written[EXAMPLE] = example()
     different = [path for path, text in written.items() if path.read_text(encoding="utf-8") != text]

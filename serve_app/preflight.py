@@ -9,6 +9,7 @@ from deployments.config import ModelConfig, Profile
 from deployments.errors import ConfigurationError, WeightsError
 from deployments.inference import checkpoints
 from deployments.inference.images.transforms import get_preset
+from deployments.inference.memory.limits import check_gpu_shares
 from deployments.inference.models import resolve_model
 from deployments.job_settings import JobSettings
 from deployments.mail.settings import MailSettings
@@ -63,9 +64,17 @@ def check_devices(profile: Profile) -> None:
             f"profile '{profile.name}' needs a GPU for {', '.join(wanted)}, and this machine has "
             "none that torch can use; start with --profile local"
         )
-    for name in wanted:
-        if profile.models[name].num_gpus <= 0:
-            raise ConfigurationError(f"{name}: device cuda needs num_gpus above 0")
+    if wanted:
+        check_gpu_shares(gpu_shares(profile), torch.cuda.device_count())
+
+
+def gpu_shares(profile: Profile) -> dict[str, float]:
+    """GPU share of the fewest replicas of each model on a GPU."""
+    return {
+        name: model.num_gpus * max(1, model.autoscaling.min_replicas)
+        for name, model in profile.models.items()
+        if model.device == "cuda"
+    }
 
 
 def _check_model(name: str, model: ModelConfig) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from deployments.errors import ConfigurationError, WeightsError
 from deployments.inference import checkpoints
 from deployments.inference.models import resolve_model
 
@@ -36,7 +37,12 @@ def build_network(
         torch.manual_seed(_SEED)
         return model.build(widths, input_size)
     metadata = checkpoints.read_metadata(weights)
-    with torch.device("meta"):
-        network = model.build(metadata.widths, input_size)
+    try:
+        with torch.device("meta"):
+            network = model.build(metadata.widths, input_size)
+    except ConfigurationError as error:
+        raise WeightsError(
+            f"{weights.name} holds weights of {metadata.network}: {error}"
+        ) from error
     checkpoints.load(weights, network)
     return network
