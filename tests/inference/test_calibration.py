@@ -9,13 +9,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from deployments.inference import checkpoints
-from deployments.inference.calibration import (
-    IMAGES,
-    calibrate,
-    calibration_images,
-    mask_iou,
-    measure,
-)
+from deployments.inference.calibration import calibrate, measure
+from deployments.inference.calibration_images import IMAGES, calibration_images, mask_iou
 from deployments.inference.images.transforms import get_preset
 from deployments.inference.networks.registry import get_network
 

@@ -14,7 +14,7 @@ import torch
 
 from deployments.errors import ConfigurationError, ServiceError
 from deployments.inference.building import build_network
-from deployments.inference.calibration import calibration_images, mask_iou
+from deployments.inference.calibration_images import calibration_images, mask_iou
 from deployments.inference.engines.graph import SegmentationGraph
 from deployments.inference.engines.graph_cache import Source
 from deployments.inference.engines.openvino_engine import OpenVinoEngine
