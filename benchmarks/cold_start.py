@@ -1,0 +1,65 @@
+"""From the start of a process to its first answer, with and without the caches on disk."""
+
+import multiprocessing
+import os
+import statistics
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+from benchmarks.subjects import CLASSES, SIZES, Subject, weights
+from deployments.inference.engines.graph_cache import CACHE_VARIABLE, cache_directory
+
+Row = dict[str, object]
+
+
+def cold_start(variants: list[str], repeats: int) -> list[Row]:
+    """Measure every network of some variants.
+
+    Args:
+        variants: ``compact``, ``full``.
+        repeats: Starts with a warm cache; a start without one is measured once.
+    """
+    rows: list[Row] = []
+    for variant in variants:
+        for model in CLASSES:
+            weights(model, variant)
+            subject = Subject(model, variant, "auto", "auto", SIZES[variant])
+            with tempfile.TemporaryDirectory() as empty:
+                cold = _start(subject, Path(empty))
+            _start(subject, cache_directory())
+            warm = [_start(subject, cache_directory()) for _ in range(repeats)]
+            row: Row = {
+                "model": model,
+                "variant": variant,
+                "cold_s": round(cold, 2),
+                "warm_s": round(statistics.median(warm), 2),
+            }
+            print(row, flush=True)
+            rows.append(row)
+    return rows
+
+
+def _start(subject: Subject, cache: Path) -> float:
+    tunables = subject.tunables().model_dump()
+    kept = os.environ.get(CACHE_VARIABLE)
+    os.environ[CACHE_VARIABLE] = str(cache)
+    try:
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+            started = time.perf_counter()
+            pool.submit(first_answer, subject.spec().model_dump(), tunables).result()
+            return time.perf_counter() - started
+    finally:
+        if kept is None:
+            del os.environ[CACHE_VARIABLE]
+        else:
+            os.environ[CACHE_VARIABLE] = kept
+
+
+def first_answer(spec: dict[str, object], tunables: dict[str, object]) -> None:
+    """Load a model as a replica does, warm-up included; runs in the child process."""
+    from deployments.config import ModelSpec, Tunables
+    from deployments.inference.runner import load_runner
+
+    load_runner("model", ModelSpec.model_validate(spec), Tunables.model_validate(tunables), "cpu")

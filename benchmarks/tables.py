@@ -1,0 +1,175 @@
+"""Markdown tables of the result files."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from benchmarks import reference
+from benchmarks.results import Result
+
+NAMES = {
+    "hrnet": "HRNet",
+    "resunet_small": "ResUNet Small",
+    "resunet_advanced": "ResUNet Advanced",
+}
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+
+
+def reference_table() -> str:
+    """The user's figures."""
+    head = ("model", "CPU time", "GPU time", "actual speed-up", "optimal batch")
+    return table(
+        head,
+        [
+            (row.model, f"{row.cpu_s:g} s", f"{row.gpu_s:g} s", f"{row.speed_up:g} ×", row.batch)
+            for row in reference.ROWS
+        ],
+    )
+
+
+def machine_line(result: Result) -> str:
+    """What the figures of a file were measured on."""
+    machine = result["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    instructions = ", ".join(machine["instructions"]) or "no vector instructions named"
+    return (
+        f"{machine['device']} ({instructions}), {machine['cpus']} CPUs, "
+        f"{machine['memory_gb']:g} GiB; Python {machine['python']}, {versions}; "
+        f"{result['date']}, file `benchmarks/results/{result['file']}`."
+    )
+
+
+def baseline(result: Result, row: dict[str, Any]) -> float | None:
+    """Images per second of the original's way: torch, float32, one image at a time."""
+    for other in result["sweep"]:
+        same = (other["model"], other["variant"]) == (row["model"], row["variant"])
+        if same and other["engine"] == "torch" and other["batches"]:
+            return float(other["batches"][0]["images_per_second"])
+    return None
+
+
+def best(row: dict[str, Any]) -> dict[str, Any]:
+    """The batch with the most images per second."""
+    figures: list[dict[str, Any]] = row["batches"]
+    return max(figures, key=lambda figure: figure["images_per_second"])
+
+
+def optimal(row: dict[str, Any]) -> dict[str, Any]:
+    """On a CPU: the batch with the shortest 95th percentile, the larger one within 2 %."""
+    shortest = min(figure["p95_ms"] for figure in row["batches"])
+    figures = [figure for figure in row["batches"] if figure["p95_ms"] <= shortest * 1.02]
+    largest: dict[str, Any] = figures[-1]
+    return largest
+
+
+def speed_table(result: Result) -> str:
+    """In the user's form: seconds per image as the original ran, as we run, and the ratio."""
+    head = (
+        "model",
+        "widths, input",
+        "engine",
+        "original's way, s",
+        "here, s",
+        "actual speed-up",
+        "batch",
+        "masks agree",
+    )
+    rows = []
+    for row in result["sweep"]:
+        before = baseline(result, row)
+        if row["engine"] == "torch" or before is None or not row["batches"]:
+            continue
+        fastest = best(row)
+        now = fastest["images_per_second"]
+        rows.append(
+            (
+                NAMES[row["model"]],
+                f"{row['variant']}, {row['side']}²",
+                f"{row['engine']} {row['precision']}",
+                f"{1 / before:.3g}",
+                f"{1 / now:.3g}",
+                f"{now / before:.2f} ×",
+                fastest["batch"],
+                f"IoU {row['mask_iou']:.4f}" if "mask_iou" in row else "exact engine",
+            )
+        )
+    return table(head, rows)
+
+
+def batch_table(result: Result) -> str:
+    """Every batch size that was measured."""
+    head = (
+        "model",
+        "widths",
+        "engine",
+        "batch",
+        "images/s",
+        "p50 ms",
+        "p95 ms",
+        "peak MB",
+        "calls",
+    )
+    rows = []
+    for row in result["sweep"]:
+        engine = f"{row['engine']} {row['precision']}"
+        for figure in row["batches"]:
+            rows.append(
+                (
+                    NAMES[row["model"]],
+                    row["variant"],
+                    engine,
+                    figure["batch"],
+                    f"{figure['images_per_second']:.2f}",
+                    f"{figure['p50_ms']:.0f}",
+                    f"{figure['p95_ms']:.0f}",
+                    figure["peak_mb"],
+                    figure["repeats"],
+                )
+            )
+    return table(head, rows)
+
+
+def serve_tables(result: Result) -> str:
+    """The service under load, beside the bare engine."""
+    parts = []
+    for run in result.get("serve", []):
+        bare = max(figure["images_per_second"] for figure in run["bare"])
+        rows = [
+            (
+                loop["clients"],
+                f"{loop['images_per_second']:.2f}",
+                f"{loop['images_per_second'] / bare:.2f}",
+                f"{loop['p50_ms']:.0f}",
+                f"{loop['p95_ms']:.0f}",
+                loop["mean_batch"],
+                sum(loop["errors"].values()),
+            )
+            for loop in run["closed_loop"]
+        ]
+        arrivals = run["open_loop"]
+        request = ", ".join(f"{name} {ms:g}" for name, ms in run["one_request_ms"].items())
+        memory = ", ".join(f"{kind} {size}" for kind, size in run["resident_mb"].items())
+        title = f"{NAMES[run['model']]} {run['variant']}, {run['side']}², {run['proxy']} proxy"
+        head = ("clients", "images/s", "served/bare", "p50 ms", "p95 ms", "mean batch", "errors")
+        parts.append(
+            f"### {title}\n\nBare engine: {bare:.2f} images/s. Request: {run['image']}.\n\n"
+            f"{table(head, rows)}\n\n"
+            f"Poisson arrivals at {arrivals['rate']:g}/s: p50 {arrivals['p50_ms']:.0f} ms, "
+            f"p95 {arrivals['p95_ms']:.0f} ms, {sum(arrivals['errors'].values())} errors.\n\n"
+            f"One request, one client, ms: {request.replace('_', ' ')}.\n\n"
+            f"Resident memory (PSS), MB: {memory}."
+        )
+    return "\n\n".join(parts) or "Not measured on this device."
+
+
+def cold_start_table(result: Result) -> str:
+    """Seconds from the start of a process to the first answer."""
+    rows = [
+        (NAMES[row["model"]], row["variant"], row["cold_s"], row["warm_s"])
+        for row in result.get("cold_start", [])
+    ]
+    return table(("model", "widths", "first start ever, s", "later starts, s"), rows)

@@ -1,0 +1,132 @@
+"""Documentation says what the result files say, and nothing else."""
+
+import json
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from benchmarks import report, tables
+from benchmarks.plot import line_plot
+from benchmarks.profiles import profile
+from benchmarks.results import latest, record
+from deployments.batch_sizes import load_batch_sizes
+
+
+def figure(batch: int, speed: float, p95: float, peak: int = 500) -> dict[str, Any]:
+    return {
+        "batch": batch,
+        "images_per_second": speed,
+        "p50_ms": 1000 * batch / speed,
+        "p95_ms": p95,
+        "repeats": 9,
+        "peak_mb": peak,
+    }
+
+
+def row(engine: str, precision: str, *figures: dict[str, Any], **more: Any) -> dict[str, Any]:
+    same = {"model": "hrnet", "variant": "compact", "side": 512}
+    return {**same, "engine": engine, "precision": precision, "batches": list(figures), **more}
+
+
+SWEEP = [
+    row("torch", "float32", figure(1, 2.0, 510)),
+    row(
+        "openvino",
+        "float32",
+        figure(1, 5.0, 210),
+        figure(2, 5.2, 400),
+        figure(4, 5.1, 800, peak=3600),
+    ),
+    row("openvino", "bfloat16", figure(1, 10.0, 110), mask_iou=0.9951),
+]
+RESULT: dict[str, Any] = {
+    "file": "some-cpu/2026-01-01.json",
+    "date": "2026-01-01",
+    "machine": {
+        "device": "Some CPU",
+        "cpus": 2,
+        "memory_gb": 4.0,
+        "instructions": ["avx2"],
+        "python": "3.11.7",
+        "versions": {"torch": "2.13.0"},
+    },
+    "sweep": SWEEP,
+}
+
+
+def cells(text: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()]
+
+
+def test_speed_up_is_against_the_originals_way_at_the_best_batch() -> None:
+    _, _, exact, half = cells(tables.speed_table(RESULT))
+    assert exact[2:] == ["openvino float32", "0.5", "0.192", "2.60 ×", "2", "exact engine"]
+    assert half[2:] == ["openvino bfloat16", "0.5", "0.1", "5.00 ×", "1", "IoU 0.9951"]
+
+
+def test_every_batch_is_listed() -> None:
+    assert len(cells(tables.batch_table(RESULT))) == 2 + 5
+
+
+def test_a_profile_takes_the_shortest_wait_and_leaves_the_reserve(tmp_path: Path) -> None:
+    path = tmp_path / "profile.json"
+    path.write_text(profile(RESULT, "compact"))
+    limits = load_batch_sizes(path, ["hrnet"]).of("hrnet")
+    assert limits.optimal_batch_size == 1
+    # 3600 MB are more than 85 % of 4 GiB.
+    assert limits.max_safe_batch_size == 2
+    assert (limits.expected_throughput, limits.p95_latency_ms) == (5.0, 210)
+
+
+def test_the_users_figures_stay_as_they_reported_them() -> None:
+    _, _, *rows = cells(tables.reference_table())
+    assert rows == [
+        ["HRNet", "3.1 s", "0.064 s", "48.4 ×", "12"],
+        ["ResUNet Small", "6.9 s", "0.088 s", "78.4 ×", "3"],
+        ["ResUNet Advanced", "18.1 s", "0.43 s", "42.1 ×", "1"],
+    ]
+
+
+def test_sections_of_one_day_are_kept_together(tmp_path: Path) -> None:
+    first = record("sweep", [1], tmp_path)
+    assert record("serve", [2], tmp_path) == first
+    (result,) = latest(tmp_path)
+    assert (result["sweep"], result["serve"]) == ([1], [2])
+    assert result["file"] == f"{first.parent.name}/{first.name}"
+    older = first.with_name("2000-01-01.json")
+    older.write_text(json.dumps({"sweep": "old"}))
+    assert next(latest(tmp_path))["sweep"] == [1]
+
+
+def test_a_plot_shows_every_point() -> None:
+    series = {"a & b": [(1, 1.0), (2, 1.5), (4, 2.0)], "c": [(1, 4.0)]}
+    drawing = ElementTree.fromstring(line_plot("title", "images per second", series))
+    circles = [item for item in drawing if item.tag.endswith("circle")]
+    assert len(circles) == 4
+    heights = [float(circle.attrib["cy"]) for circle in circles]
+    assert heights[0] > heights[1] > heights[2] > heights[3]
+
+
+def test_check_names_what_differs_and_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "ROOT", tmp_path)
+    monkeypatch.setattr(report, "latest", lambda: [RESULT])
+    (tmp_path / "docs").mkdir()
+    for path, names in {
+        "README.md": ["speed"],
+        "docs/batch-optimization-results.md": ["reference", "speed", "batches"],
+        "docs/GPU-CONFIGURATION.md": ["reference", "serve", "cold-start"],
+    }.items():
+        blocks = [f"<!-- begin: {name} -->\n<!-- end: {name} -->\n" for name in names]
+        (tmp_path / path).write_text("text\n" + "".join(blocks))
+    stale = report.write(check=True)
+    assert "configs/profiles/some-cpu-compact.json" in stale
+    assert not (tmp_path / "configs").exists()
+    assert sorted(report.write(check=False)) == sorted(stale)
+    assert report.write(check=True) == []
+    readme = tmp_path / "README.md"
+    readme.write_text(readme.read_text().replace("2.60 ×", "9.99 ×"))
+    assert report.write(check=True) == ["README.md"]
