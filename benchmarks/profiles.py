@@ -9,21 +9,24 @@ from benchmarks.tables import optimal
 RESERVE_PERCENT = 15
 
 
-def profile(result: Result, variant: str) -> str:
-    """Return the file ``configs/profiles/<device>-<variant>.json``.
+# The networks that a CPU serves by default.
+_VARIANT = "compact"
+
+
+def profile(result: Result) -> str:
+    """Return the file ``configs/profiles/<device>.json``.
 
     The largest safe batch is the largest that was measured and whose peak memory leaves the
     reserve of the machine's memory free.
 
     Args:
-        result: A result file with a sweep.
-        variant: ``compact`` or ``full``.
+        result: A result file with a sweep of the compact networks.
     """
     room = result["machine"]["memory_gb"] * 1024 * (1 - RESERVE_PERCENT / 100)
     models = {
         row["model"]: _limits(row, room)
         for row in result["sweep"]
-        if row["variant"] == variant
+        if row["variant"] == _VARIANT
         and (row["engine"], row["precision"]) == ("openvino", "float32")
         and row["batches"]
     }

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import tables
-from benchmarks.machine import slug
 from benchmarks.plot import line_plot
 from benchmarks.profiles import profile
 from benchmarks.results import Result, latest
+from deployments.device_profiles import slug
 
 ROOT = Path(__file__).parent.parent
 _VARIANTS = ("compact", "full")
@@ -40,10 +40,10 @@ def generated() -> dict[str, str]:
     files: dict[str, str] = {}
     for result in results:
         device = slug(result["machine"]["device"])
+        files[f"configs/profiles/{device}.json"] = profile(result)
         for variant in _VARIANTS:
             if any(row["variant"] == variant for row in result["sweep"]):
                 files[f"docs/images/speed-{device}-{variant}.svg"] = _plot(result, variant)
-                files[f"configs/profiles/{device}-{variant}.json"] = profile(result, variant)
     files |= _document(
         "docs/batch-optimization-results.md",
         {

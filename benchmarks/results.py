@@ -2,29 +2,36 @@
 
 import datetime
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import describe_machine, slug
+from benchmarks.machine import describe_machine
+from deployments.device_profiles import slug
 
 RESULTS = Path(__file__).parent / "results"
 Result = dict[str, Any]
+Row = Mapping[str, object]
 
 
-def record(section: str, rows: object, folder: Path = RESULTS) -> Path:
-    """Write one section of today's file of this device; other sections stay.
+def record(section: str, rows: Sequence[Row], folder: Path = RESULTS) -> Path:
+    """Write rows into today's file of this device.
+
+    Other sections stay, and so do rows of this section about variants that are not in ``rows``.
 
     Args:
         section: ``sweep``, ``serve`` or ``cold_start``.
-        rows: JSON-ready values.
+        rows: JSON-ready values, each with its ``variant``.
         folder: Where result files lie.
     """
     machine = describe_machine()
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     path = folder / slug(str(machine["device"])) / f"{today}.json"
     result: Result = json.loads(path.read_text()) if path.exists() else {}
-    result.update({"machine": machine, "date": today, section: rows})
+    measured = {row["variant"] for row in rows}
+    kept = [row for row in result.get(section, []) if row["variant"] not in measured]
+    merged = sorted([*kept, *rows], key=lambda row: str(row["variant"]))
+    result.update({"machine": machine, "date": today, section: merged})
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(result, indent=1) + "\n")
     return path

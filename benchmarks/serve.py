@@ -112,15 +112,14 @@ def _decomposition(alone: Observed, parts: dict[str, float]) -> dict[str, float]
 @contextmanager
 def running(subject: Subject, haproxy: bool) -> Iterator[str]:
     """``spheroserve up`` with one model; yields its address."""
-    with tempfile.TemporaryDirectory() as folder, socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    with tempfile.TemporaryDirectory() as folder:
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            port = probe.getsockname()[1]
         _write_configuration(Path(folder), subject)
         environment = {**os.environ, "SPHEROSERVE_DATA_DIR": f"{folder}/data"}
         if haproxy:
             environment["RAY_SERVE_ENABLE_HA_PROXY"] = "1"
             environment["RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S"] = "1"
-        probe.close()
         command = [sys.executable, "-m", "serve_app", "up", "--config", folder, "--port", str(port)]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
         try:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from deployments.config import load_profile
+from deployments.device_profiles import with_measured_sizes
 from serve_app.cli.options import config_option, env_file_option, profile_option, read_env_file
 
 
@@ -16,7 +17,12 @@ from serve_app.cli.options import config_option, env_file_option, profile_option
 @env_file_option
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(1, 65535))
-def up(profile: str, directory: Path, env_file: Path | None, host: str, port: int) -> None:
+@click.option(
+    "--tuned", is_flag=True, help="On a CPU, use batch sizes that were measured on this device."
+)
+def up(
+    profile: str, directory: Path, env_file: Path | None, host: str, port: int, tuned: bool
+) -> None:
     """Start the service and run until SIGINT or SIGTERM.
 
     Prints one line "ready http://..." when every model answers.
@@ -31,7 +37,7 @@ def up(profile: str, directory: Path, env_file: Path | None, host: str, port: in
 
     settings = Settings.from_environment()
     check_exposure(host, settings)
-    loaded = load_profile(directory, profile)
+    loaded = with_measured_sizes(load_profile(directory, profile), directory, tuned)
     check_profile(loaded)
     check_jobs()
 

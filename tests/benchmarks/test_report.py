@@ -72,7 +72,7 @@ def test_every_batch_is_listed() -> None:
 
 def test_a_profile_takes_the_shortest_wait_and_leaves_the_reserve(tmp_path: Path) -> None:
     path = tmp_path / "profile.json"
-    path.write_text(profile(RESULT, "compact"))
+    path.write_text(profile(RESULT))
     limits = load_batch_sizes(path, ["hrnet"]).of("hrnet")
     assert limits.optimal_batch_size == 1
     # 3600 MB are more than 85 % of 4 GiB.
@@ -90,14 +90,17 @@ def test_the_users_figures_stay_as_they_reported_them() -> None:
 
 
 def test_sections_of_one_day_are_kept_together(tmp_path: Path) -> None:
-    first = record("sweep", [1], tmp_path)
-    assert record("serve", [2], tmp_path) == first
+    compact, full = {"variant": "compact", "n": 1}, {"variant": "full", "n": 2}
+    again = {"variant": "compact", "n": 3}
+    first = record("sweep", [compact, full], tmp_path)
+    record("sweep", [again], tmp_path)
+    assert record("serve", [full], tmp_path) == first
     (result,) = latest(tmp_path)
-    assert (result["sweep"], result["serve"]) == ([1], [2])
+    assert (result["sweep"], result["serve"]) == ([again, full], [full])
     assert result["file"] == f"{first.parent.name}/{first.name}"
     older = first.with_name("2000-01-01.json")
     older.write_text(json.dumps({"sweep": "old"}))
-    assert next(latest(tmp_path))["sweep"] == [1]
+    assert next(latest(tmp_path))["sweep"] == [again, full]
 
 
 def test_a_plot_shows_every_point() -> None:
@@ -123,7 +126,7 @@ def test_check_names_what_differs_and_writes_nothing(
         blocks = [f"<!-- begin: {name} -->\n<!-- end: {name} -->\n" for name in names]
         (tmp_path / path).write_text("text\n" + "".join(blocks))
     stale = report.write(check=True)
-    assert "configs/profiles/some-cpu-compact.json" in stale
+    assert "configs/profiles/some-cpu.json" in stale
     assert not (tmp_path / "configs").exists()
     assert sorted(report.write(check=False)) == sorted(stale)
     assert report.write(check=True) == []
