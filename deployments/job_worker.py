@@ -130,6 +130,8 @@ class ImageWorker:
             "preprocessing": prepared - started,
             "waiting": answered - prepared - answer.seconds,
             "inference": answer.seconds,
+            # Its part of a device call that served the whole batch, so that sums make sense.
+            "device_share": answer.seconds / answer.batch_size,
             "polygons": time.monotonic() - answered,
         }
         encoded = encode_result(

@@ -81,8 +81,9 @@ class MessageWriter:
 def _job_finished(job: Job, images: Sequence[Image]) -> JobFinished:
     if job.finished_at is None:
         raise Conflict("the job has not ended")
-    # A result that was known before took no time, and has no timings.
-    seconds = [image.timings["inference"] for image in images if image.timings]
+    # A result that was known before took no device, and has no timings.
+    shares = (image.timings.get("device_share") for image in images)
+    seconds = [share for share in shares if share is not None]
     used = (ModelTime(model=job.model, images=len(seconds), seconds=sum(seconds)),)
     return JobFinished(
         job_id=job.id,

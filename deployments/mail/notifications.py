@@ -21,7 +21,7 @@ class FailedImage(_Facts):
 
 
 class ModelTime(_Facts):
-    """How long one model worked on a job: images segmented and seconds of inference."""
+    """How long one model worked on a job: images it ran on and seconds of its device."""
 
     model: str
     images: int

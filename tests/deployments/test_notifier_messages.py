@@ -99,7 +99,7 @@ async def finish(store: JobStore, failing: int = 0, cached: int = 0) -> None:
             await store.images.fail(lease.token, f"error {number}")
         else:
             known = number >= len(leases) - cached
-            await store.images.complete(lease.token, result, {} if known else {"inference": 2.0})
+            await store.images.complete(lease.token, result, {} if known else {"device_share": 2.0})
 
 
 async def first_mail(store: JobStore, writer: MessageWriter) -> EmailMessage:

@@ -41,7 +41,8 @@ async def test_good_and_bad_images_end_as_they_should(jobs: JobStore) -> None:
     result = json.loads(await jobs.read(str(good.result)))
     assert result["image_size"] == {"width": 90, "height": 80}
     assert [polygon["type"] for polygon in result["polygons"]] == ["external"]
-    assert set(good.timings) == {"preprocessing", "waiting", "inference", "polygons"}
+    stages = {"preprocessing", "waiting", "inference", "device_share", "polygons"}
+    assert set(good.timings) == stages
     assert other.state is ImageState.SUCCEEDED
 
 
