@@ -17,20 +17,15 @@ pytestmark = pytest.mark.ray
 UP = [sys.executable, "-m", "serve_app", "up"]
 
 
-def ray_processes() -> set[int]:
-    names = ("raylet", "gcs_server", "ray::")
-    return {
-        process.pid
-        for process in psutil.process_iter(["name", "cmdline"])
-        if any(
-            name in (process.info["name"] or "") or name in " ".join(process.info["cmdline"] or [])
-            for name in names
-        )
-    }
+def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
+    return [
+        process
+        for process in processes
+        if process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    ]
 
 
 def test_up_serves_until_sigterm_and_leaves_nothing(tmp_path: Path) -> None:
-    before = ray_processes()
     port = free_port()
     process = subprocess.Popen(
         [*UP, "--port", str(port)],
@@ -43,13 +38,14 @@ def test_up_serves_until_sigterm_and_leaves_nothing(tmp_path: Path) -> None:
         assert next(process.stdout) == f"ready http://127.0.0.1:{port}\n"
         health = httpx.get(f"http://127.0.0.1:{port}/health", timeout=30).json()
         assert health["status"] == "healthy"
-        assert ray_processes() - before
+        family = psutil.Process(process.pid).children(recursive=True)
+        assert any("raylet" in member.name() for member in family)
         process.send_signal(signal.SIGTERM)
         asked = time.monotonic()
         assert process.wait(timeout=60) == 0
         # The promise of 15 s, with the slack that a loaded test machine needs.
         assert time.monotonic() - asked < 25
-        assert ray_processes() - before == set()
+        assert alive(family) == []
     finally:
         process.kill()
 
