@@ -1,10 +1,13 @@
-"""`make demo`: the service, a few images through HTTP to every model, results in demo-output/."""
+"""`make demo`: the service, a few images through HTTP to every model, a job and its mail.
+
+Results are in demo-output/.
+"""
 
 import argparse
 import asyncio
 import contextlib
+import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +17,7 @@ from typing import Any
 
 import httpx
 import orjson
+from demo_mail import Mailbox, free_port, run_job
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
@@ -33,9 +37,10 @@ def main() -> None:
     arguments = parser.parse_args()
     OUTPUT.mkdir(exist_ok=True)
     images = list(find_images(arguments.images)) or list(sample_images(OUTPUT / "images"))
-    with service() as url:
+    with Mailbox() as mailbox, service(mailbox.environment) as url:
         failed = asyncio.run(segment_all(url, images))
-    console.print(f"Overlays and JSON are in {OUTPUT}/.")
+        run_job(url, images, mailbox, OUTPUT, console)
+    console.print(f"Overlays, JSON and what the mail carried are in {OUTPUT}/.")
     sys.exit(1 if failed else 0)
 
 
@@ -56,14 +61,13 @@ def sample_images(folder: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def service() -> Iterator[str]:
-    """A running service on a free port; yields its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+def service(mail: dict[str, str]) -> Iterator[str]:
+    """A running service on a free port, with these mail settings; yields its address."""
+    port = free_port()
+    environment = {**os.environ, "SPHEROSERVE_DATA_DIR": str(OUTPUT / "jobs"), **mail}
     started = time.monotonic()
     command = [sys.executable, "-m", "serve_app", "up", "--port", str(port)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
     try:
         with console.status("starting Ray Serve and three models"):
             lines = iter(process.stdout or [])
