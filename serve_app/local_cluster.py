@@ -66,6 +66,11 @@ class LocalCluster:
         self._before: set[psutil.Process] = set()
 
     def __enter__(self) -> "LocalCluster":
+        self.start()
+        return self
+
+    def start(self) -> None:
+        """Start Ray and Serve, and deploy; returns before the applications run."""
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         self._before = set(psutil.Process().children())
         cpus = max(os.cpu_count() or 1, math.ceil(self._cpus))
@@ -87,7 +92,6 @@ class LocalCluster:
         except BaseException:
             self.stop()
             raise
-        return self
 
     def __exit__(
         self,

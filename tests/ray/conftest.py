@@ -51,24 +51,34 @@ def sink() -> Iterator[SmtpSink]:
 def service(tmp_path_factory: pytest.TempPathFactory, sink: SmtpSink) -> Iterator[Service]:
     from serve_app.local_cluster import LocalCluster
 
-    # Replicas and their child processes find a model that is not part of the package.
     paths = [str(PLUGINS), *filter(None, [os.environ.get("PYTHONPATH")])]
-    os.environ["PYTHONPATH"] = os.pathsep.join(paths)
-    os.environ["SPHEROSERVE_DATA_DIR"] = str(tmp_path_factory.mktemp("jobs"))
-    # Short, since the tests wait for the leases of replicas that they kill.
-    os.environ["SPHEROSERVE_LEASE_SECONDS"] = "3"
-    os.environ["SMTP_HOST"] = "127.0.0.1"
-    os.environ["SMTP_PORT"] = str(sink.port)
-    os.environ["SMTP_IGNORE_TLS"] = "true"
-    os.environ["EMAIL_RETRY_MINUTES"] = "0.05"
-    os.environ["OPS_EMAIL"] = "operator@example.org"
+    variables = {
+        # Replicas and their child processes find a model that is not part of the package.
+        "PYTHONPATH": os.pathsep.join(paths),
+        "SPHEROSERVE_DATA_DIR": str(tmp_path_factory.mktemp("jobs")),
+        # Short, since the tests wait for the leases of replicas that they kill.
+        "SPHEROSERVE_LEASE_SECONDS": "3",
+        "SMTP_HOST": "127.0.0.1",
+        "SMTP_PORT": str(sink.port),
+        "SMTP_IGNORE_TLS": "true",
+        "EMAIL_RETRY_MINUTES": "0.05",
+        "OPS_EMAIL": "operator@example.org",
+    }
     profile = load_profile(packaged_configs(), "local")
     port = free_port()
     config = render(profile, Settings.from_environment(), "127.0.0.1", port)
     # Room for a second application beside the three models.
-    with LocalCluster(config, required_cpus(profile) + 1) as cluster:
+    cluster = LocalCluster(config, required_cpus(profile) + 1)
+    # Ray's processes keep the variables; the other tests must not see them.
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in variables.items():
+            environment.setenv(name, value)
+        cluster.start()
+    try:
         assert cluster.wait_until_running()
         yield Service(f"http://127.0.0.1:{port}", config, cluster)
+    finally:
+        cluster.stop()
 
 
 @pytest.fixture
