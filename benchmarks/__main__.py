@@ -5,6 +5,7 @@ import sys
 import click
 
 from benchmarks.results import record
+from benchmarks.subjects import CLASSES
 
 variant_option = click.option(
     "--variant",
@@ -17,20 +18,34 @@ variant_option = click.option(
 )
 
 
+model_option = click.option(
+    "--model",
+    "models",
+    multiple=True,
+    type=click.Choice(list(CLASSES)),
+    default=list(CLASSES),
+    show_default=True,
+    help="Network; may be given more than once.",
+)
+
+
 @click.group()
 def cli() -> None:
     """Measure this machine, and write documentation and profiles from what was measured."""
 
 
 @cli.command()
+@model_option
 @variant_option
 @click.option("--seconds", default=10.0, show_default=True, help="Time for each figure.")
 @click.option("--most", type=int, help="Largest batch.")
-def sweep(variants: tuple[str, ...], seconds: float, most: int | None) -> None:
+def sweep(
+    models: tuple[str, ...], variants: tuple[str, ...], seconds: float, most: int | None
+) -> None:
     """Images per second, latency and memory by batch size, without the service."""
     from benchmarks import sweep as benchmark
 
-    click.echo(record("sweep", benchmark.sweep(variants, seconds, most)))
+    click.echo(record("sweep", benchmark.sweep(models, variants, seconds, most)))
 
 
 @cli.command()
@@ -54,13 +69,14 @@ def serve(
 
 
 @cli.command("cold-start")
+@model_option
 @variant_option
 @click.option("--repeats", default=3, show_default=True, type=click.IntRange(1))
-def cold_start(variants: tuple[str, ...], repeats: int) -> None:
+def cold_start(models: tuple[str, ...], variants: tuple[str, ...], repeats: int) -> None:
     """From the start of a process to its first answer."""
     from benchmarks import cold_start as benchmark
 
-    click.echo(record("cold_start", benchmark.cold_start(list(variants), repeats)))
+    click.echo(record("cold_start", benchmark.cold_start(models, variants, repeats)))
 
 
 @cli.command()

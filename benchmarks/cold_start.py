@@ -5,25 +5,27 @@ import os
 import statistics
 import tempfile
 import time
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from benchmarks.subjects import CLASSES, SIZES, Subject, weights
+from benchmarks.subjects import SIZES, Subject, weights
 from deployments.inference.engines.graph_cache import CACHE_VARIABLE, cache_directory
 
 Row = dict[str, object]
 
 
-def cold_start(variants: list[str], repeats: int) -> list[Row]:
-    """Measure every network of some variants.
+def cold_start(models: Sequence[str], variants: Sequence[str], repeats: int) -> list[Row]:
+    """Measure some networks.
 
     Args:
+        models: Their names.
         variants: ``compact``, ``full``.
         repeats: Starts with a warm cache; a start without one is measured once.
     """
     rows: list[Row] = []
     for variant in variants:
-        for model in CLASSES:
+        for model in models:
             weights(model, variant)
             subject = Subject(model, variant, "auto", "auto", SIZES[variant])
             with tempfile.TemporaryDirectory() as empty:

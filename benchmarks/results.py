@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import describe_machine
+from benchmarks.subjects import CLASSES
 from deployments.device_profiles import slug
 
 RESULTS = Path(__file__).parent / "results"
@@ -17,24 +18,28 @@ Row = Mapping[str, object]
 def record(section: str, rows: Sequence[Row], folder: Path = RESULTS) -> Path:
     """Write rows into today's file of this device.
 
-    Other sections stay, and so do rows of this section about variants that are not in ``rows``.
+    Other sections stay, and so do rows of this section about networks that are not in ``rows``.
 
     Args:
         section: ``sweep``, ``serve`` or ``cold_start``.
-        rows: JSON-ready values, each with its ``variant``.
+        rows: JSON-ready values, each with its ``variant`` and ``model``.
         folder: Where result files lie.
     """
     machine = describe_machine()
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     path = folder / slug(str(machine["device"])) / f"{today}.json"
     result: Result = json.loads(path.read_text()) if path.exists() else {}
-    measured = {row["variant"] for row in rows}
-    kept = [row for row in result.get(section, []) if row["variant"] not in measured]
-    merged = sorted([*kept, *rows], key=lambda row: str(row["variant"]))
+    measured = {_network(row) for row in rows}
+    kept = [row for row in result.get(section, []) if _network(row) not in measured]
+    merged = sorted([*kept, *rows], key=_network)
     result.update({"machine": machine, "date": today, section: merged})
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(result, indent=1) + "\n")
     return path
+
+
+def _network(row: Row) -> tuple[str, int]:
+    return str(row["variant"]), list(CLASSES).index(str(row["model"]))
 
 
 def latest(folder: Path = RESULTS) -> Iterator[Result]:

@@ -1,5 +1,6 @@
 """What is measured: each network, compact as packaged and at full width."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,10 +63,11 @@ def weights(model: str, variant: str) -> Path:
     return path
 
 
-def subjects(variant: str, half: bool) -> list[Subject]:
-    """The baseline and the engines to compare, for every network of a variant.
+def subjects(models: Sequence[str], variant: str, half: bool) -> list[Subject]:
+    """The baseline and the engines to compare, for some networks of a variant.
 
     Args:
+        models: Their names.
         variant: ``compact`` or ``full``.
         half: Whether this machine has fast half precision.
     """
@@ -74,6 +76,6 @@ def subjects(variant: str, half: bool) -> list[Subject]:
         engines.append(("openvino", "bfloat16"))
     return [
         Subject(model, variant, engine, precision, SIZES[variant])
-        for model in CLASSES
+        for model in models
         for engine, precision in engines
     ]

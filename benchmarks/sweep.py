@@ -5,12 +5,13 @@ only, and that memory is what this one batch needs.
 """
 
 import multiprocessing
+import statistics
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
-from benchmarks.subjects import Subject, subjects
+from benchmarks.subjects import CLASSES, Subject, subjects
 from benchmarks.timing import repeat, summary
 from deployments.batch_sizes import load_batch_sizes
 from deployments.config import packaged_configs
@@ -27,18 +28,21 @@ _MIB = 2**20
 _CALIBRATED = 2
 
 
-def sweep(variants: Sequence[str], seconds: float, most: int | None) -> list[Row]:
-    """Measure every network of some variants.
+def sweep(
+    models: Sequence[str], variants: Sequence[str], seconds: float, most: int | None
+) -> list[Row]:
+    """Measure some networks.
 
     Args:
+        models: Their names.
         variants: ``compact``, ``full``.
         seconds: Time to spend on each figure.
         most: Largest batch; None goes up to max_safe_batch_size of batch_sizes.json.
     """
-    sizes = load_batch_sizes(packaged_configs() / "batch_sizes.json", [])
+    sizes = load_batch_sizes(packaged_configs() / "batch_sizes.json", list(CLASSES))
     rows = []
     for variant in variants:
-        for subject in subjects(variant, half=bool(fast_precisions())):
+        for subject in subjects(models, variant, half=bool(fast_precisions())):
             safe = sizes.batch_configurations[subject.model].max_safe_batch_size
             # The original ran one image at a time, in torch.
             largest = 1 if subject.engine == "torch" else min(safe, most or safe)
@@ -94,12 +98,13 @@ def measure(subject: Subject, batch: int, seconds: float) -> Row:
     engine = load_model(subject.spec(), subject.tunables(batch), "cpu").engine
     images = calibration_images(subject.side, batch)
     reset_process_peak()
-    times = repeat(lambda: engine.run(images), seconds, least=3)
-    figure = summary(times)
+    times = repeat(lambda: engine.run(images), seconds, least=2)
+    figure = summary(times.wall)
     return {
         "batch": batch,
         "images_per_second": round(batch * 1000 / figure["p50_ms"], 3),
         **figure,
+        "cpu_s_per_image": round(statistics.median(times.cpu) / batch, 4),
         "peak_mb": round(read_process_memory().peak_bytes / _MIB),
     }
 

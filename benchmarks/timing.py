@@ -3,26 +3,38 @@
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 
-def repeat(call: Callable[[], object], seconds: float, least: int = 5) -> list[float]:
+@dataclass(frozen=True, slots=True)
+class Times:
+    """Seconds of each call.
+
+    Attributes:
+        wall: As a clock on the wall shows; grows when others use the machine.
+        cpu: Of all threads of this process; hardly grows.
+    """
+
+    wall: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+
+
+def repeat(call: Callable[[], object], seconds: float, least: int = 5) -> Times:
     """Call until the time is up, after one call that does not count.
 
     Args:
         call: What is measured.
         seconds: Time to spend.
         least: Fewest calls, however long they take.
-
-    Returns:
-        Seconds of each call.
     """
     call()
-    times: list[float] = []
+    times = Times()
     end = time.perf_counter() + seconds
-    while len(times) < least or time.perf_counter() < end:
-        started = time.perf_counter()
+    while len(times.wall) < least or time.perf_counter() < end:
+        started, worked = time.perf_counter(), time.process_time()
         call()
-        times.append(time.perf_counter() - started)
+        times.wall.append(time.perf_counter() - started)
+        times.cpu.append(time.process_time() - worked)
     return times
 
 

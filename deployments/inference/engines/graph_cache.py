@@ -60,19 +60,29 @@ def cached_graph(source: Source, cache: Path) -> Path:
         cache: Folder of the cache. Several processes may use it at once.
 
     Raises:
-        ConfigurationError: The network cannot be built or converted, or the converted one does
-            not agree with it.
+        ConfigurationError: The cache cannot be written, the network cannot be built or
+            converted, or the converted one does not agree with it.
         WeightsError: The weight file does not fit.
     """
     target = cache / "graphs" / _key(source)
     if not (target / _GRAPH).exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        with _workplace(target.parent) as folder:
             made = Path(folder) / "made"
             made.mkdir()
             _in_child(source, made / _GRAPH)
             _publish(made, target)
     return target / _GRAPH
+
+
+def _workplace(parent: Path) -> "tempfile.TemporaryDirectory[str]":
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        return tempfile.TemporaryDirectory(dir=parent)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{parent} cannot be written ({error.strerror}); "
+            f"let {CACHE_VARIABLE} name a folder that can"
+        ) from error
 
 
 def _publish(made: Path, target: Path) -> None:

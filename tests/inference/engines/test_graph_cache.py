@@ -72,6 +72,12 @@ def test_a_failed_conversion_leaves_nothing_and_says_why(source: Source, tmp_pat
     assert list((tmp_path / "graphs").iterdir()) == []
 
 
+def test_a_cache_that_cannot_be_written_is_named(source: Source, tmp_path: Path) -> None:
+    (tmp_path / "graphs").write_text("a file where the folder should be")
+    with pytest.raises(ConfigurationError, match=r"graphs cannot be written.*SPHEROSERVE_CACHE"):
+        cached_graph(source, tmp_path)
+
+
 def test_a_conversion_that_breaks_is_one_sentence(
     source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
