@@ -50,10 +50,10 @@ def device_profile(directory: Path, kind: str) -> tuple[str, Path | None]:
 
 
 def gpu_name() -> str:
-    """The first GPU of this machine."""
+    """The first GPU of this machine; there is one, or the profile would have been refused."""
     import torch
 
-    return torch.cuda.get_device_name(0) if torch.cuda.is_available() else "no GPU"
+    return torch.cuda.get_device_name(0)
 
 
 def cpu_name(info: str) -> str:

@@ -143,5 +143,12 @@ def _points(polygon: dict[str, Any]) -> list[list[float]]:
 
 def _csv(rows: Sequence[Sequence[object]]) -> bytes:
     text = io.StringIO(newline="")
-    csv.writer(text).writerows(rows)
+    csv.writer(text).writerows([[_as_text(cell) for cell in row] for row in rows])
     return text.getvalue().encode()
+
+
+def _as_text(cell: object) -> object:
+    """Keep a spreadsheet from running a file name as a formula: OWASP, CSV injection."""
+    if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return f"'{cell}"
+    return cell

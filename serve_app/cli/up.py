@@ -1,5 +1,6 @@
 """``spheroserve up``: the whole service in the foreground."""
 
+import os
 import signal
 import threading
 from pathlib import Path
@@ -8,6 +9,7 @@ import click
 
 from deployments.config import load_profile
 from deployments.device_profiles import with_measured_sizes
+from deployments.tracing import serve_variables
 from serve_app.cli.options import config_option, env_file_option, profile_option, read_env_file
 
 
@@ -36,9 +38,12 @@ def up(
     from serve_app.settings import Settings
 
     settings = Settings.from_environment()
+    # Ray's processes inherit this environment.
+    os.environ.update(serve_variables(os.environ))
     check_exposure(host, settings)
-    loaded = with_measured_sizes(load_profile(directory, profile), directory, tuned)
+    loaded = load_profile(directory, profile)
     check_profile(loaded)
+    loaded = with_measured_sizes(loaded, directory, tuned)
     check_jobs()
 
     from serve_app.local_cluster import LocalCluster, check_port

@@ -4,6 +4,7 @@ import io
 import cv2
 import numpy as np
 import orjson
+import pytest
 
 from deployments.inference.polygons import extract_polygons
 from deployments.inference.shape_metrics import calculate_metrics, metrics_info
@@ -80,3 +81,10 @@ def test_a_row_for_each_external_polygon_with_its_holes() -> None:
         expected = calculate_metrics(own, holes, "2026")
         assert {name: float(row[name]) for name in metrics_info()["metrics"]} == expected
     assert len({row["Area"] for row in rows}) == 2
+
+
+@pytest.mark.parametrize("name", ["=1+1.png", "+x", "-x", "@x", "\tx"])
+def test_a_file_name_is_no_formula(name: str) -> None:
+    rendering = render(result_of(nested_rings()), 0, name, False, True, "2026")
+    rows = list(csv.reader(io.StringIO((rendering.rows or b"").decode())))
+    assert {row[1] for row in rows} == {f"'{name}"}
