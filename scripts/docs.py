@@ -64,11 +64,24 @@ def agreement_table() -> str:
     return "\n".join(rows)
 
 
+def health_sentence() -> str:
+    """How soon /health answers while the models are saturated."""
+    result = json.loads((RESULTS / "health.json").read_text(encoding="utf-8"))
+    idle, busy, machine = result["idle"], result["saturated"], result["machine"]
+    return (
+        f"With {result['clients_per_model']} clients on each of the three models of profile "
+        f"{machine['profile']} ({machine['cores']} cores), `/health` answered within "
+        f"{busy['p50_ms']:.0f} ms (p50) and {busy['p95_ms']:.0f} ms (p95) over "
+        f"{result['questions']} questions; idle {idle['p50_ms']:.0f} and {idle['p95_ms']:.0f} ms."
+    )
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     "settings": lambda: settings_table(Settings),
     "job settings": lambda: settings_table(JobSettings),
     "mail settings": lambda: settings_table(MailSettings),
     "agreement": agreement_table,
+    "health": health_sentence,
     "email timeout": email_timeout_table,
     "mail hostile": mail_hostile_sentence,
 }
