@@ -3,6 +3,7 @@
 import time
 from dataclasses import dataclass
 
+from deployments import tracing
 from deployments.config import ModelSpec, Strict
 from deployments.errors import InvalidImage, WorkerDied
 from deployments.inference.images.limits import ImageLimits
@@ -100,6 +101,12 @@ class ImageWorker:
             ClientError: The image can never be segmented.
             ServerError: It could not be segmented now.
         """
+        token = lease.token
+        image = {"model": lease.model, "job": token.job_id, "position": str(token.position)}
+        with tracing.span("job image", image):
+            return await self._segment(lease)
+
+    async def _segment(self, lease: ImageLease) -> Answer:
         spec = self._spec
         data = await self._store.read(lease.content)
         started = time.monotonic()

@@ -23,6 +23,7 @@ from deployments.job_settings import JobSettings
 from deployments.job_worker import JobLimits
 from deployments.jobs.clock import utc_now
 from deployments.jobs.store import JobStore
+from deployments.logs import join_serve_logs
 from deployments.mail.delivery import Delivery
 from deployments.mail.notifications import OPERATOR_EVENT
 from deployments.mail.sender import create_sender
@@ -66,6 +67,7 @@ class Notifier:
     async def __init__(  # type: ignore[misc]  # Serve awaits it
         self, models: Sequence[str], limits: dict[str, object], application: str
     ) -> None:
+        join_serve_logs()
         os.nice(_NICENESS)
         # Read here and not passed in: arguments of a deployment are stored, secrets must not be.
         self._settings = MailSettings()

@@ -7,23 +7,27 @@ time and ``check_health`` answers meanwhile.
 
 import asyncio
 import contextlib
+import contextvars
 import logging
 import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TypeVar
 
 import ray
+from opentelemetry.trace import SpanContext
 from ray import serve
 
-from deployments import evidence_store
+from deployments import evidence_store, tracing
 from deployments.batch_metrics import BatchMetrics
 from deployments.config import ModelSpec, Tunables
 from deployments.errors import ConfigurationError, DeadlineExceeded, InferenceFailed, ServiceError
 from deployments.gate import Gate, Priority
 from deployments.inference.runner import BatchItem, ModelRunner, load_runner
 from deployments.inference.types import ProbabilityMap, UInt8Array
+from deployments.logs import join_serve_logs
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +35,13 @@ T = TypeVar("T")
 
 # A replica without instructions yet forms batches of one; reconfigure() sets the real size.
 _INITIAL_BATCH = 1
+
+
+@dataclass(frozen=True, slots=True)
+class TracedItem(BatchItem):
+    """One image in a batch, and the span of the request that it belongs to."""
+
+    span: SpanContext
 
 
 class Segmenter:
@@ -42,6 +53,7 @@ class Segmenter:
     """
 
     def __init__(self, name: str, spec: dict[str, object]) -> None:
+        join_serve_logs()
         self._name = name
         self._spec = ModelSpec.model_validate(spec)
         self._device = assigned_device(self._spec.device)
@@ -96,11 +108,14 @@ class Segmenter:
         """
         request_id = serve.context._get_serve_request_context().request_id
         now = time.monotonic()
-        item = BatchItem(pixels, arrived=now, deadline=now + seconds, request_id=request_id)
+        item = TracedItem(pixels, now, now + seconds, request_id, tracing.current())
         await self._gate.wait(priority)
         outcome: ProbabilityMap | ServiceError = await self._join_batch(item)
         if isinstance(outcome, ServiceError):
             raise outcome
+        began = now + outcome.queue_seconds
+        tracing.past_span("queue", now, began)
+        tracing.past_span("device", began, began + outcome.seconds)
         return outcome
 
     async def describe(self) -> dict[str, object]:
@@ -131,7 +146,7 @@ class Segmenter:
         if self._runner is not None:
             self._runner.check_health()
 
-    async def _run_batch(self, items: list[BatchItem]) -> list[ProbabilityMap | ServiceError]:
+    async def _run_batch(self, items: list[TracedItem]) -> list[ProbabilityMap | ServiceError]:
         """The batch function. Nothing escapes it, since what does would hang or fail everyone.
 
         An exception here reaches all callers of the batch, and a ``BaseException`` none of
@@ -139,7 +154,8 @@ class Segmenter:
         """
         self._gate.close()
         try:
-            return await self._execute(items)
+            with tracing.batch_span(f"batch {self._name}", [item.span for item in items]):
+                return await self._execute(items)
         except BaseException as error:
             log.exception("batch of %s failed", self._name)
             failure = InferenceFailed(f"{self._name} failed: {type(error).__name__}")
@@ -149,7 +165,7 @@ class Segmenter:
             self._join_batch.set_max_batch_size(size)
             self._gate.open(size)
 
-    async def _execute(self, items: list[BatchItem]) -> list[ProbabilityMap | ServiceError]:
+    async def _execute(self, items: list[TracedItem]) -> list[ProbabilityMap | ServiceError]:
         runner = self._runner
         if runner is None:
             raise ConfigurationError(f"{self._name} has no weights yet")
@@ -186,7 +202,9 @@ class Segmenter:
         return self._runner.batch_size() if self._runner is not None else _INITIAL_BATCH
 
     async def _in_thread(self, function: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, function)
+        # What runs there belongs to the same trace.
+        context = contextvars.copy_context()
+        return await asyncio.get_running_loop().run_in_executor(self._thread, context.run, function)
 
     def __del__(self) -> None:
         with contextlib.suppress(AttributeError):

@@ -14,16 +14,20 @@ from collections.abc import AsyncIterator, Mapping
 from ray.serve.handle import DeploymentHandle
 from starlette.applications import Starlette
 
+from deployments import tracing
 from deployments.config import ModelSpec
 from deployments.errors import DeadlineExceeded, InvalidImage, UnknownModel, WorkerDied
 from deployments.inference.images.limits import ImageLimits
 from deployments.inference.pipeline import finish, prepare
 from deployments.inference.sandbox import Sandbox, SandboxLimits
+from deployments.inference.types import PreparedImage
+from deployments.logs import join_serve_logs
 from deployments.model_client import ModelClient
 from serve_app import metrics
 from serve_app.authentication import use_pixels
 from serve_app.directory import ModelDirectory, ModelLimits
 from serve_app.jobs_client import JobsClient
+from serve_app.request_metrics import RequestMetrics
 from serve_app.routes import create_app
 from serve_app.service import Activity, Health, MetricsConvention, ModelInfo, Segmentation
 from serve_app.settings import Settings
@@ -42,6 +46,7 @@ class Ingress:
     def __init__(
         self, specs: dict[str, dict[str, object]], handles: dict[str, DeploymentHandle]
     ) -> None:
+        join_serve_logs()
         self._settings = Settings.from_environment()
         self._specs = {name: ModelSpec.model_validate(spec) for name, spec in specs.items()}
         self._clients = {name: ModelClient(name, handle) for name, handle in handles.items()}
@@ -57,6 +62,7 @@ class Ingress:
         )
         self._jobs = JobsClient(self._sandbox)
         self._active: Counter[str] = Counter()
+        self._metrics = RequestMetrics(self._specs)
 
     def __serve_build_asgi_app__(self) -> Starlette:
         """Called by Serve after the constructor."""
@@ -95,6 +101,10 @@ class Ingress:
             queue_length=max(0, self._active.total() - running),
         )
 
+    def request_counts(self) -> Mapping[tuple[str, int], int]:
+        """What this ingress replica was asked for; see ``SegmentationService``."""
+        return self._metrics.counts
+
     async def forget_memory(self) -> None:
         """Forget what was learnt about memory; see ``SegmentationService``."""
         await asyncio.gather(*(client.forget_memory() for client in self._clients.values()))
@@ -103,14 +113,16 @@ class Ingress:
         self, data: bytes, model: str, threshold: float, detect_holes: bool
     ) -> Segmentation:
         """Segment one encoded image; see ``SegmentationService``."""
-        if model not in self._specs:
-            known = ", ".join(sorted(self._specs))
-            raise UnknownModel(f"unknown model '{model}'; available: {known}")
-        self._active[model] += 1
-        try:
-            return await self._segment(data, model, threshold, detect_holes)
-        finally:
-            self._active[model] -= 1
+        with self._metrics.request(model):
+            if model not in self._specs:
+                known = ", ".join(sorted(self._specs))
+                raise UnknownModel(f"unknown model '{model}'; available: {known}")
+            self._active[model] += 1
+            try:
+                with tracing.span("segment", {"model": model, "bytes": len(data)}):
+                    return await self._segment(data, model, threshold, detect_holes)
+            finally:
+                self._active[model] -= 1
 
     async def _segment(
         self, data: bytes, model: str, threshold: float, detect_holes: bool
@@ -118,29 +130,33 @@ class Ingress:
         spec = self._specs[model]
         started = time.monotonic()
         deadline = started + self._settings.request_timeout_seconds
-        try:
-            image = await self._sandbox.run(
-                prepare, data, spec.implementation, spec.input_size, spec.preset, self._image_limits
-            )
-        except WorkerDied as error:
-            raise InvalidImage(
-                f"the image cannot be decoded within {self._settings.decode_cpu_seconds} s "
-                f"and {self._settings.decode_memory_mb} MB"
-            ) from error
+        with tracing.span("decode"):
+            image = await self._prepare(data, spec)
         use_pixels(image.width * image.height)
         prepared = time.monotonic()
         answer = await self._clients[model].segment(image.pixels, deadline)
-        polygons = await self._sandbox.run(
-            finish,
-            answer.probability,
-            spec.implementation,
-            image.width,
-            image.height,
-            threshold,
-            detect_holes,
-        )
-        if time.monotonic() > deadline:
+        answered = time.monotonic()
+        with tracing.span("polygons"):
+            polygons = await self._sandbox.run(
+                finish,
+                answer.probability,
+                spec.implementation,
+                image.width,
+                image.height,
+                threshold,
+                detect_holes,
+            )
+        ended = time.monotonic()
+        if ended > deadline:
             raise DeadlineExceeded(f"{model} did not answer within the time allowed")
+        stages = {
+            "decode": prepared - started,
+            "queue": answer.queue_seconds,
+            "device": answer.seconds,
+            "transport": answered - prepared - answer.queue_seconds - answer.seconds,
+            "polygons": ended - answered,
+        }
+        self._metrics.stages(model, stages)
         return Segmentation(
             width=image.width,
             height=image.height,
@@ -151,6 +167,17 @@ class Ingress:
             preprocessing_time=prepared - started,
             inference_time=answer.seconds,
         )
+
+    async def _prepare(self, data: bytes, spec: ModelSpec) -> PreparedImage:
+        try:
+            return await self._sandbox.run(
+                prepare, data, spec.implementation, spec.input_size, spec.preset, self._image_limits
+            )
+        except WorkerDied as error:
+            raise InvalidImage(
+                f"the image cannot be decoded within {self._settings.decode_cpu_seconds} s "
+                f"and {self._settings.decode_memory_mb} MB"
+            ) from error
 
     async def calculate_metrics(self, body: bytes, convention: MetricsConvention) -> bytes:
         """Shape metrics of one contour; see ``SegmentationService``."""

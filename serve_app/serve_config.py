@@ -46,6 +46,10 @@ def render(profile: Profile, settings: Settings, host: str, port: int) -> dict[s
             + max(settings.request_timeout_seconds, settings.job_transfer_seconds),
             "keep_alive_timeout_s": _KEEP_ALIVE_S,
         },
+        "logging_config": {
+            "encoding": settings.log_format.upper(),
+            "log_level": settings.log_level,
+        },
         "applications": [
             {
                 "name": INFERENCE,

@@ -117,6 +117,10 @@ class SegmentationService(Protocol):
         """Return what is at work now. Never waits."""
         ...
 
+    def request_counts(self) -> Mapping[tuple[str, int], int]:
+        """Return how many images were asked for, by model and HTTP status, since the start."""
+        ...
+
     async def forget_memory(self) -> None:
         """Let every replica of every model forget what it learnt about memory."""
         ...

@@ -124,6 +124,9 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="Least severe log line that is written."
     )
+    log_format: Literal["text", "json"] = Field(
+        default="text", description="Form of the log files of Ray Serve; json has the trace ids."
+    )
 
     @field_validator("api_keys_file", mode="before")
     @classmethod

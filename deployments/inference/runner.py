@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from deployments import tracing
 from deployments.config import ModelSpec, Tunables
 from deployments.errors import InferenceFailed, ServiceError
 from deployments.inference.loader import LoadedModel, load_model
@@ -218,7 +219,8 @@ class ModelRunner:
 
     def _run_engine(self, loaded: LoadedModel, batch: Sequence[UInt8Array]) -> list[_Answer]:
         started = time.monotonic()
-        maps = loaded.engine.run(np.stack(batch))
+        with tracing.span("device call", {"images": len(batch), "device": loaded.engine.device}):
+            maps = loaded.engine.run(np.stack(batch))
         seconds = time.monotonic() - started
         self._calls += 1
         self._images += len(batch)

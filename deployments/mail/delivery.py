@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from email.message import EmailMessage
 from typing import Protocol
 
+from deployments import tracing
 from deployments.errors import ClientError
 from deployments.jobs.records import Mail, MailLease, MailToken
 from deployments.mail.backoff import RetrySchedule
@@ -143,7 +144,9 @@ class Delivery:
         except ClientError as error:
             await self._bury(lease, f"The mail could not be written: {error}", counts)
             return
-        outcome = await self._sender.send(message, mail.recipient)
+        with tracing.span("mail", {"mail": mail.id, "kind": mail.kind}) as span:
+            outcome = await self._sender.send(message, mail.recipient)
+            span.set_attribute("outcome", type(outcome).__name__)
         self._note_server(outcome)
         match outcome:
             case Sent(reply):

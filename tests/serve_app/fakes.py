@@ -45,7 +45,11 @@ def replica(effective: int) -> dict[str, object]:
         "device": "cpu",
         "configured_batch_size": 12,
         "effective_batch_size": effective,
-        "memory": {"state": "probing"},
+        "waiting": 2,
+        "busy": True,
+        "images": 40,
+        "device_calls": 10,
+        "memory": {"state": "probing", "ooms": 1, "shrinks": 1, "peak_reserved_mb": 512.0},
     }
 
 
@@ -88,6 +92,9 @@ class FakeService:
 
     def models(self) -> dict[str, ModelInfo]:
         return {name: model(name) for name in ("hrnet", "resunet_small", "resunet_advanced")}
+
+    def request_counts(self) -> dict[tuple[str, int], int]:
+        return {("hrnet", 200): 7, ("other", 400): 1}
 
     async def forget_memory(self) -> None:
         self.forgotten += 1

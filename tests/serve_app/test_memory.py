@@ -13,7 +13,7 @@ async def test_every_replica_is_listed_and_the_smallest_batch_told(
     hrnet = answer["hrnet"]
     assert hrnet["effective_batch_size"] == 5
     assert [replica["effective_batch_size"] for replica in hrnet["replicas"]] == [12, 5]
-    assert hrnet["replicas"][0]["memory"] == {"state": "probing"}
+    assert hrnet["replicas"][0]["memory"]["state"] == "probing"
 
 
 async def test_the_reset_reaches_the_service(
