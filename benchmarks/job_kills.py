@@ -48,8 +48,9 @@ async def run(url: str, sink: SmtpSink, number: int) -> dict[str, Any]:
     """Send the job, kill, wait for the end, count."""
     limits = httpx.Limits(max_connections=None)
     async with httpx.AsyncClient(base_url=url, timeout=300, limits=limits) as client:
+        contents = images(0, number)
         started = time.monotonic()
-        job_id = await start_job(client, images(0, number), notify="ada@example.org")
+        job_id = await start_job(client, contents, notify="ada@example.org")
         accepted = time.monotonic() - started
         small: list[str] = []
         kills = []
@@ -57,8 +58,8 @@ async def run(url: str, sink: SmtpSink, number: int) -> dict[str, Any]:
             done = await until_done(client, job_id, round(part * number))
             kills.append(await kill(client, job_id, deployment, application, done))
             # Accepted in the middle of the trouble.
-            contents = images(number + 10 * len(small), _SMALL_JOB_IMAGES)
-            small.append(await start_job(client, contents, notify="bob@example.org"))
+            few = images(number + 10 * len(small), _SMALL_JOB_IMAGES)
+            small.append(await start_job(client, few, notify="bob@example.org"))
         ends = Counter([await until_ended(client, each) for each in (job_id, *small)])
         seconds = time.monotonic() - started
         expected = 1 + len(small)

@@ -9,7 +9,7 @@ requests always finds room beside them.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -35,6 +35,7 @@ _LOOK_S = 1.0
 _PAUSE_S = 2.0
 _PATIENCE_S = 5.0
 _START_S = 60.0
+_Known = dict[ImageToken, str]
 # Troubles of the service that say nothing of the image: its attempt does not count.
 _NOT_ITS_FAULT = (StoreUnavailable, InsufficientStorage, Overloaded)
 
@@ -87,9 +88,9 @@ class ModelFeed:
         self._wake = asyncio.Event()
 
     @property
-    def in_flight(self) -> int:
+    def tokens(self) -> set[ImageToken]:
         """Images that are claimed now."""
-        return len(self._tasks)
+        return set(self._tasks)
 
     def wake(self) -> None:
         """There may be new images."""
@@ -131,20 +132,25 @@ class ModelFeed:
 
     async def _claim(self, limit: int) -> None:
         leases = await self._store.images.claim(self._owner, limit, self._lease, self.name)
-        known: dict[str, str] = {}
-        weights = self._weights
-        keys = [self._worker.cache_key(lease, weights) if weights else "" for lease in leases]
-        if leases and weights is not None:
-            known = await self._store.results.lookup(keys)
-        for lease, key in zip(leases, keys, strict=True):
-            task = asyncio.create_task(self._work(lease, known.get(key)))
-            self._tasks[lease.token] = task
+        # Without an await in between: from here on the heartbeat knows of them.
+        known = asyncio.create_task(self._look_up(leases))
+        for lease in leases:
+            self._tasks[lease.token] = asyncio.create_task(self._work(lease, known))
         for job_id in {lease.token.job_id for lease in leases}:
             self._changed(job_id)
 
-    async def _work(self, lease: ImageLease, known: str | None) -> None:
+    async def _look_up(self, leases: Sequence[ImageLease]) -> _Known:
+        """Return the results that are in the cache."""
+        weights = self._weights
+        if weights is None or not leases:
+            return {}
+        keys = {lease.token: self._worker.cache_key(lease, weights) for lease in leases}
+        found = await self._store.results.lookup(set(keys.values()))
+        return {token: found[key] for token, key in keys.items() if key in found}
+
+    async def _work(self, lease: ImageLease, known: asyncio.Task[_Known]) -> None:
         try:
-            outcome = Answer(known, {}) if known is not None else await self._attempt(lease)
+            outcome = await self._attempt(lease, known)
             await self._report(lease.token, outcome)
             if isinstance(outcome, _Failure) and outcome.uncounted:
                 log.warning("%s: an image goes back: %s", self.name, outcome.error)
@@ -157,8 +163,12 @@ class ModelFeed:
             self._changed(lease.token.job_id)
             self._wake.set()
 
-    async def _attempt(self, lease: ImageLease) -> Answer | _Failure:
+    async def _attempt(self, lease: ImageLease, known: asyncio.Task[_Known]) -> Answer | _Failure:
         try:
+            # Shielded: the others wait for it too.
+            result = (await asyncio.shield(known)).get(lease.token)
+            if result is not None:
+                return Answer(result, {})
             if not self._replicas and not await self._client.start(_START_S):
                 return _Failure(f"{self.name} does not start", uncounted=True)
             return await self._worker.segment(lease)
@@ -185,7 +195,7 @@ class ModelFeed:
         Raises:
             StoreUnavailable: The database does not answer.
         """
-        tokens = set(self._tasks)
+        tokens = self.tokens
         if tokens:
             for token in tokens - await self._store.images.heartbeat(tokens, self._lease):
                 if token in self._tasks:

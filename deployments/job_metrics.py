@@ -1,4 +1,4 @@
-"""Prometheus gauges of the jobs, exported by Ray on its metrics port."""
+"""Numbers about the jobs: Prometheus gauges, exported by Ray, and a summary as JSON."""
 
 from collections.abc import Mapping
 
@@ -36,3 +36,19 @@ class JobMetrics:
         self._oldest.set((await store.overview.oldest_unfinished_age()).total_seconds())
         for model, number in in_flight.items():
             self._in_flight.set(number, {"model": model})
+
+
+async def summarise(store: JobStore) -> dict[str, object]:
+    """Count jobs and mails, as JSON-ready values.
+
+    Raises:
+        StoreUnavailable: The database does not answer.
+    """
+    jobs = await store.overview.jobs_by_state()
+    mails = await store.outbox.counts()
+    return {
+        "jobs": {state.value: number for state, number in jobs.items()},
+        "oldest_unfinished_seconds": (await store.overview.oldest_unfinished_age()).total_seconds(),
+        "mails": {state.value: number for state, number in mails.items()},
+        "oldest_unsent_seconds": (await store.outbox.oldest_unsent_age()).total_seconds(),
+    }

@@ -24,13 +24,14 @@ from deployments.gate import Priority
 from deployments.inference.sandbox import Sandbox, SandboxLimits
 from deployments.job_events import Followed, JobFollower
 from deployments.job_feed import ModelFeed
-from deployments.job_metrics import JobMetrics
+from deployments.job_metrics import JobMetrics, summarise
 from deployments.job_places import Places
 from deployments.job_results import Rendering, render
 from deployments.job_settings import JobSettings
 from deployments.job_worker import ImageWorker, JobLimits
 from deployments.jobs.records import Image, Job, NewJob
 from deployments.jobs.store import JobStore
+from deployments.logs import join_serve_logs
 from deployments.mail.settings import MailSettings
 from deployments.model_client import ModelClient
 from deployments.periodic import repeat
@@ -65,6 +66,7 @@ class Jobs:
         application: str,
         notifier: DeploymentHandle,
     ) -> None:
+        join_serve_logs()
         os.nice(_NICENESS)
         self._settings = JobSettings.from_environment()
         self._settings.check(nodes=_working_nodes())
@@ -120,7 +122,7 @@ class Jobs:
     def _changed(self, job_id: str) -> None:
         self._follower.notify(job_id)
         # The last image in flight may have ended a job. The notifier also looks by itself.
-        if sum(feed.in_flight for feed in self._feeds) <= 1:
+        if sum(len(feed.tokens) for feed in self._feeds) <= 1:
             self._notifier.wake.remote()
 
     async def save(self, contents: Sequence[bytes]) -> list[str]:
@@ -183,8 +185,16 @@ class Jobs:
         return {
             "pid": os.getpid(),
             "owner": self._owner,
-            "in_flight": {feed.name: feed.in_flight for feed in self._feeds},
+            "in_flight": {feed.name: len(feed.tokens) for feed in self._feeds},
         }
+
+    async def overview(self) -> dict[str, object]:
+        """Count jobs and mails of all tenants, as JSON-ready values.
+
+        Raises:
+            StoreUnavailable: The database does not answer.
+        """
+        return await summarise(self._store)
 
     def check_health(self) -> None:
         """Called by Serve; raising makes it replace this replica.
@@ -199,14 +209,17 @@ class Jobs:
     async def _heartbeat(self) -> None:
         for feed in self._feeds:
             await feed.heartbeat()
-        reaped = await self._store.images.reap()
+        mine = {token for feed in self._feeds for token in feed.tokens}
+        reaped = await self._store.images.reap(spare=mine)
         if reaped.returned or reaped.dead:
             log.warning("leases expired: %d returned, %d dead", reaped.returned, reaped.dead)
             for feed in self._feeds:
                 feed.wake()
 
     async def _update_gauges(self) -> None:
-        await self._metrics.update(self._store, {feed.name: feed.in_flight for feed in self._feeds})
+        await self._metrics.update(
+            self._store, {feed.name: len(feed.tokens) for feed in self._feeds}
+        )
 
     async def _delete_expired(self) -> None:
         deleted = await self._store.delete_expired(self._settings.retention)

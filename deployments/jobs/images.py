@@ -47,7 +47,6 @@ class ImageQueue:
         Args:
             model: Claims only images for this model.
         """
-        now = self._clock()
         waiting = jobs.c.state.in_([JobState.QUEUED, JobState.RUNNING]) & exists().where(
             images.c.job_id == jobs.c.id, images.c.state == ImageState.QUEUED
         )
@@ -58,6 +57,8 @@ class ImageQueue:
             locked = await lock_jobs(connection, waiting, limit=limit, skip_locked=True)
             if not locked:
                 locked = await lock_jobs(connection, waiting, limit=limit)
+            # Not before: the time spent waiting for locks must not be taken off the lease.
+            now = self._clock()
             counts = await count_images(connection, [job.id for job in locked])
             shares = fair_shares(
                 limit,
@@ -72,15 +73,14 @@ class ImageQueue:
 
     async def heartbeat(self, tokens: Collection[ImageToken], lease: timedelta) -> set[ImageToken]:
         """Prolong leases, counted from now; return the tokens that are still valid."""
-        lease_until = self._clock() + lease
-        statement = (
-            images.update()
-            .where(held(tokens))
-            .values(lease_until=lease_until)
-            .returning(images.c.job_id, images.c.position, images.c.fence)
-        )
         async with self._database.write() as connection:
             await lock_jobs_of(connection, tokens)
+            statement = (
+                images.update()
+                .where(held(tokens))
+                .values(lease_until=self._clock() + lease)
+                .returning(images.c.job_id, images.c.position, images.c.fence)
+            )
             return {ImageToken(*row) for row in await connection.execute(statement)}
 
     async def complete(
@@ -161,10 +161,18 @@ class ImageQueue:
                 await finish_if_done(connection, job, now, self._mail_expiry)
         return released
 
-    async def reap(self) -> Reaped:
-        """Take back the images whose leases have expired; give up those tried too often."""
+    async def reap(self, spare: Collection[ImageToken] = ()) -> Reaped:
+        """Take back the images whose leases have expired; give up those tried too often.
+
+        Args:
+            spare: Images of the caller itself, which knows that it is alive however late its
+                heartbeats are.
+        """
+        # Before waiting for locks: what is claimed meanwhile cannot seem expired.
         now = self._clock()
-        expired = (images.c.state == ImageState.LEASED) & (images.c.lease_until <= now)
+        expired = (
+            (images.c.state == ImageState.LEASED) & (images.c.lease_until <= now) & ~held(spare)
+        )
         exhausted = expired & (images.c.attempts >= MAX_ATTEMPTS)
         error = f"given up: the worker ended {MAX_ATTEMPTS} times without an answer"
         returned = dead = 0

@@ -53,7 +53,7 @@ async def test_at_the_model_is_one_batch(jobs: JobStore) -> None:
     async with feeding(jobs, model) as running:
         await model.until(lambda: model.inside == 3)
         # As many again are claimed and decoded meanwhile, no more.
-        assert running.feed.in_flight == 6
+        assert len(running.feed.tokens) == 6
         model.held.set()
         job = await running.until_ended(jobs, job)
     assert model.most == 3
@@ -124,7 +124,7 @@ async def test_a_model_that_does_not_start_costs_no_attempt(
         running.feed.wake()
         # Twice so that it has been given back and claimed again.
         await model.until(lambda: model.refusals == 2)
-        assert running.feed.in_flight == 1
+        assert len(running.feed.tokens) == 1
         model.starts = True
         await running.feed._take_over(model.replicas)
         job = await running.until_ended(jobs, job)
@@ -143,14 +143,18 @@ async def test_stopping_gives_everything_back(jobs: JobStore) -> None:
         assert (await running.until_ended(jobs, job)).state is JobState.SUCCEEDED
 
 
-async def test_an_image_that_another_worker_took_is_dropped(jobs: JobStore) -> None:
+async def test_an_image_that_another_worker_took_is_dropped(
+    jobs: JobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # This worker must not claim it again before the other one does.
+    monkeypatch.setattr("deployments.job_feed._LOOK_S", 3600)
     job = await accept_images(jobs, IMAGES[:1])
     model = FakeModel()
     model.held.clear()
     async with feeding(jobs, model) as running:
         await model.until(lambda: model.inside == 1)
         # As if this process had been asleep for longer than its lease.
-        await jobs.images.heartbeat(list(running.feed._tasks), timedelta(seconds=-1))
+        await jobs.images.heartbeat(running.feed.tokens, timedelta(seconds=-1))
         assert (await jobs.images.reap()).returned == 1
         [taken] = await jobs.images.claim("other", 1, timedelta(seconds=60))
         await running.feed.heartbeat()

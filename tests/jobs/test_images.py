@@ -4,10 +4,12 @@ import asyncio
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
 from deployments.jobs.images import MAX_ATTEMPTS
-from deployments.jobs.records import Counts, Reaped
+from deployments.jobs.records import Counts, ImageToken, Reaped
+from deployments.jobs.schema import jobs
 from deployments.jobs.states import ImageState, JobState, MailState
 from deployments.jobs.store import JobStore
 from tests.jobs.helpers import LEASE, FakeClock, accept, claim, finish
@@ -246,3 +248,30 @@ async def test_two_owners_never_both_complete_one_image(
         mine = [position for job_id, position in completed if job_id == job.id]
         assert len(mine) == len(set(mine)) == ended.counts.succeeded
     assert len(await store.outbox.list(100)) == len(jobs)
+
+
+async def test_waiting_for_locks_is_not_taken_off_a_lease(
+    store: JobStore, clock: FakeClock
+) -> None:
+    job = await accept(store)
+    token = ImageToken(job.id, 0, 1)
+    for work in (claim(store), store.images.heartbeat([token], LEASE)):
+        async with store.images._database.write() as connection:
+            await connection.execute(select(jobs).with_for_update())
+            task = asyncio.create_task(work)
+            # It has begun, and waits for the lock that is held here.
+            await asyncio.sleep(0)
+            clock.advance(50)
+        assert len(await task) == 1
+        clock.advance(59)
+        assert await store.images.reap() == Reaped(returned=0, dead=0)
+
+
+async def test_a_reaper_spares_what_its_own_process_works_on(
+    store: JobStore, clock: FakeClock
+) -> None:
+    await accept(store, images=2)
+    mine, other = await claim(store)
+    clock.advance(61)
+    assert await store.images.reap(spare={mine.token}) == Reaped(returned=1, dead=0)
+    assert await store.images.heartbeat([mine.token, other.token], LEASE) == {mine.token}
