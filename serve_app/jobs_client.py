@@ -96,6 +96,11 @@ class JobsClient:
         followed: Followed = await self._call("follow", job_id, tenant, last_id, seconds)
         return followed
 
+    async def overview(self) -> dict[str, object]:
+        """Count jobs and mails; see ``JobsService``."""
+        numbers: dict[str, object] = await self._call("overview")
+        return numbers
+
     async def read(self, result: str) -> bytes:
         """Read a result file; see ``JobsService``."""
         data: bytes = await self._call("read", result)

@@ -67,6 +67,10 @@ class JobsService(Protocol):
         """Return the events after ``last_id``, waiting at most so long for the first one."""
         ...
 
+    async def overview(self) -> dict[str, object]:
+        """Count jobs and mails of all tenants; see ``deployments.job_metrics.summarise``."""
+        ...
+
     async def read(self, result: str) -> bytes:
         """Return a result file.
 

@@ -11,6 +11,7 @@ from serve_app.cli.k8s import k8s
 from serve_app.cli.keys import keys
 from serve_app.cli.mail import mail
 from serve_app.cli.segment import segment
+from serve_app.cli.status import status
 from serve_app.cli.up import up
 from serve_app.cli.weights import weights
 
@@ -22,7 +23,7 @@ def cli() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
 
 
-for command in (up, segment, weights, check_config, keys, mail, k8s):
+for command in (up, segment, status, weights, check_config, keys, mail, k8s):
     cli.add_command(command)
 
 

@@ -16,6 +16,7 @@ from serve_app.routes.job_results import JobResultRoutes
 from serve_app.routes.jobs import JOBS_PATH, JobRoutes
 from serve_app.routes.memory import memory_routes
 from serve_app.routes.metrics import MetricsRoutes
+from serve_app.routes.overview import overview_routes
 from serve_app.routes.segmentation import SegmentationRoutes
 from serve_app.service import SegmentationService
 from serve_app.settings import Settings
@@ -40,6 +41,7 @@ def create_app(
             *SegmentationRoutes(service, settings).routes(),
             *MetricsRoutes(service, settings).routes(),
             *memory_routes(service),
+            *overview_routes(service, jobs),
             *JobRoutes(service, jobs, settings).routes(),
             *JobResultRoutes(jobs, settings).routes(),
             *JobEventRoutes(jobs, settings).routes(),

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deployments.job_events import Followed, JobFollower
+from deployments.job_metrics import summarise
 from deployments.job_results import Rendering, render
 from deployments.jobs.records import Image, Job, NewJob
 from deployments.jobs.store import JobStore
@@ -52,6 +53,9 @@ class LocalJobs:
 
     async def follow(self, job_id: str, tenant: str, last_id: int, seconds: float) -> Followed:
         return await self._follower.follow(job_id, tenant, last_id, seconds)
+
+    async def overview(self) -> dict[str, object]:
+        return await summarise(self.store)
 
     async def read(self, result: str) -> bytes:
         return await self.store.read(result)

@@ -1,46 +1,14 @@
 """`spheroserve segment` against a real HTTP server with a fake service behind it."""
 
-import asyncio
 import json
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import pytest
-import uvicorn
 from click.testing import CliRunner
 
 from serve_app.cli.segment import find_images, output_names, segment
-from serve_app.routes import create_app
-from serve_app.settings import Settings
 from tests.scenes import encoded, spheroid
-from tests.serve_app.fakes import NO_JOBS, FakeService
-
-
-class Server(uvicorn.Server):
-    """A server that tells when it listens."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.listening = threading.Event()
-
-    async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
-        await super().startup(sockets)  # type: ignore[arg-type]
-        self.listening.set()
-
-
-@pytest.fixture
-def url(service: FakeService) -> Iterator[str]:
-    config = uvicorn.Config(create_app(service, NO_JOBS, Settings()), port=0, log_level="error")
-    server = Server(config)
-    thread = threading.Thread(target=lambda: asyncio.run(server.serve()))
-    thread.start()
-    assert server.listening.wait(30)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    thread.join(30)
 
 
 @pytest.fixture
