@@ -7,12 +7,13 @@ traced, and the tracer below costs a function call.
 """
 
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 
 from opentelemetry import trace
 from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.trace import Link, Span, SpanContext
 from opentelemetry.util.types import AttributeValue
 
@@ -108,6 +109,16 @@ def batch_span(name: str, requests: Sequence[SpanContext]) -> AbstractContextMan
     return _tracer.start_as_current_span(
         name, context=parent, links=[Link(each) for each in sampled]
     )
+
+
+@contextmanager
+def untraced() -> Iterator[None]:
+    """Keep calls to other replicas within the block out of all traces, whatever the ratio."""
+    ids = RandomIdGenerator()
+    # The decision travels with valid ids only.
+    unsampled = SpanContext(ids.generate_trace_id(), ids.generate_span_id(), is_remote=False)
+    with trace.use_span(trace.NonRecordingSpan(unsampled)):
+        yield
 
 
 def past_span(name: str, began: float, ended: float) -> None:

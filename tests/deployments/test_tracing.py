@@ -83,6 +83,14 @@ def test_a_batch_is_linked_to_every_sampled_request(exporter: InMemorySpanExport
     assert batch.context.trace_id == 2
 
 
+def test_nothing_below_an_untraced_block_is_recorded(exporter: InMemorySpanExporter) -> None:
+    with tracing.untraced():
+        assert tracing.current().is_valid
+        with tracing.span("asked"):
+            pass
+    assert exporter.get_finished_spans() == ()
+
+
 def test_a_past_span_has_its_times_and_its_parent(exporter: InMemorySpanExporter) -> None:
     now, clock = time.monotonic(), time.time()
     with tracing.span("request"):
