@@ -6,6 +6,7 @@ which :func:`serve_variables` derives from the standard ones. Without an endpoin
 traced, and the tracer below costs a function call.
 """
 
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -42,7 +43,7 @@ def serve_variables(environment: Mapping[str, str]) -> dict[str, str]:
     Raises:
         ConfigurationError: A protocol, sampler or ratio that cannot be used.
     """
-    if not any(environment.get(name) for name in _ENDPOINTS):
+    if not _has_endpoint(environment):
         return {}
     for name in _PROTOCOLS:
         if environment.get(name, _PROTOCOL) != _PROTOCOL:
@@ -51,6 +52,10 @@ def serve_variables(environment: Mapping[str, str]) -> dict[str, str]:
         "RAY_SERVE_TRACING_EXPORTER_IMPORT_PATH": "deployments.tracing:span_processors",
         "RAY_SERVE_TRACING_SAMPLING_RATIO": str(_ratio(environment)),
     }
+
+
+def _has_endpoint(environment: Mapping[str, str]) -> bool:
+    return any(environment.get(name) for name in _ENDPOINTS)
 
 
 def _ratio(environment: Mapping[str, str]) -> float:
@@ -76,7 +81,13 @@ def _number(text: str) -> float:
 
 
 def span_processors() -> list[SpanProcessor]:
-    """Called by Ray Serve in every process; the exporter reads the ``OTEL_*`` variables."""
+    """Called by Ray Serve in every process; the exporter reads the ``OTEL_*`` variables.
+
+    Returns:
+        Nothing without an endpoint; the exporter would look for one on this machine.
+    """
+    if not _has_endpoint(os.environ):
+        return []
     # Takes a second to import, which only a service that traces should spend.
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 

@@ -33,6 +33,12 @@ def test_nothing_is_traced_without_an_endpoint() -> None:
     assert tracing.serve_variables({"OTEL_EXPORTER_OTLP_ENDPOINT": ""}) == {}
 
 
+def test_nothing_is_exported_without_an_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"):
+        monkeypatch.delenv(name, raising=False)
+    assert tracing.span_processors() == []
+
+
 @pytest.mark.parametrize(
     ("sampler", "argument", "ratio"),
     [
