@@ -13,7 +13,9 @@ from deployments.inference.engines.graph import SegmentationGraph
 from deployments.inference.images.transforms import Preset, get_preset
 from deployments.inference.networks.registry import get_network
 
-_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+# Not float16: CPUs emulate it, which takes hours at full width, and whoever has fast float16 has
+# bfloat16 too, but for GPUs before Ampere. Those stay with float32 unless models.yaml names it.
+_DTYPES = {"bfloat16": torch.bfloat16}
 
 
 def measure(network: nn.Module, preset: Preset, side: int) -> dict[str, float]:

@@ -56,10 +56,9 @@ class Cancelling(nn.Module):
 
 def test_robust_weights_agree_and_fragile_ones_do_not() -> None:
     robust, fragile = measure(Cancelling(0), PRESET, 64), measure(Cancelling(500), PRESET, 64)
-    assert robust.keys() == fragile.keys() == {"bfloat16", "float16"}
+    assert robust.keys() == fragile.keys() == {"bfloat16"}
     assert min(robust.values()) > 0.9
     assert fragile["bfloat16"] < 0.8
-    assert fragile["bfloat16"] < fragile["float16"]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
@@ -76,7 +75,7 @@ def test_a_file_is_calibrated_without_touching_its_weights(
     saved = checkpoints.save(path, state, metadata, dtype)
     tensors = load_file(path)
     calibrated = calibrate(path)
-    assert calibrated.calibration.keys() == {"bfloat16", "float16"}
+    assert calibrated.calibration.keys() == {"bfloat16"}
     assert all(0 <= iou <= 1 for iou in calibrated.calibration.values())
     assert calibrated == checkpoints.read_metadata(path)
     assert calibrated.model_copy(update={"calibration": {}}) == saved
