@@ -76,7 +76,8 @@ def _models(models: Mapping[str, ModelInfo]) -> Iterator[Metric]:
         "spheroserve_device_peak_bytes", "Most memory that a device call held", labels=labels
     )
     for name, info in sorted(models.items()):
-        replicas: list[Mapping[str, Any]] = list(info.state.get("replicas", []))  # type: ignore[call-overload]
+        replicas = info.state.get("replicas", [])
+        assert isinstance(replicas, list)
         count.add_metric((name,), len(replicas))
         waiting.add_metric((name,), sum(each["waiting"] for each in replicas))
         ooms.add_metric((name,), sum(each["memory"]["ooms"] for each in replicas))

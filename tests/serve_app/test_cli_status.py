@@ -1,18 +1,25 @@
+import importlib
 import io
 from typing import Any
 
+import click
+import httpx
 import pytest
 from click.testing import CliRunner
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.live import Live
 
 from serve_app.cli.status import status, view
 from serve_app.service import ModelInfo
 from tests.serve_app.fakes import FakeService, model
 
+# The package has the command under the name of the module.
+status_module = importlib.import_module("serve_app.cli.status")
 
-def drawn(overview: dict[str, Any]) -> str:
+
+def text_of(shown: RenderableType) -> str:
     written = io.StringIO()
-    Console(width=120, file=written).print(view(overview))
+    Console(width=120, file=written).print(shown)
     return written.getvalue()
 
 
@@ -50,6 +57,34 @@ def test_a_silent_service_is_one_sentence() -> None:
     assert result.output.count("\n") == 1
 
 
+def test_a_watcher_sees_the_service_go_and_come_back(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter([True, False, True])
+    genuine = status_module.fetch
+
+    def fetch(client: httpx.Client) -> dict[str, Any]:
+        if next(answers):
+            return genuine(client)
+        raise click.ClickException("no answer")
+
+    pauses = iter([None, None, KeyboardInterrupt()])
+
+    def sleep(seconds: float) -> None:
+        if (interrupt := next(pauses)) is not None:
+            raise interrupt
+
+    shown: list[str] = []
+    monkeypatch.setattr(status_module, "fetch", fetch)
+    monkeypatch.setattr(status_module.time, "sleep", sleep)
+    monkeypatch.setattr(Live, "update", lambda self, view, refresh: shown.append(text_of(view)))
+    result = CliRunner().invoke(status, ["--url", url, "--watch"])
+    assert result.exit_code == 1
+    assert "Aborted" in result.output
+    assert ["hrnet" in text for text in shown] == [True, False, True]
+    assert shown[1] == "no answer\n"
+
+
 def test_jobs_and_mails_are_counted() -> None:
     numbers = {
         "jobs": {"queued": 2, "running": 1, "succeeded": 0},
@@ -57,7 +92,7 @@ def test_jobs_and_mails_are_counted() -> None:
         "mails": {"sent": 4, "dead": 1},
         "oldest_unsent_seconds": 0.0,
     }
-    text = drawn({"models": {}, "queue_length": 3, "jobs": numbers})
+    text = text_of(view({"models": {}, "queue_length": 3, "jobs": numbers}))
     assert "images that wait for a device: 3" in text
     assert "jobs: 2 queued, 1 running; oldest unfinished 1.5 h\n" in text
     assert "mails: 4 sent, 1 dead\n" in text
