@@ -48,3 +48,11 @@ def test_idle_connections_outlive_those_of_spheroseg() -> None:
 
 def test_the_local_profile_fits_two_cores() -> None:
     assert required_cpus(load_profile(packaged_configs(), "local")) <= 2
+
+
+def test_form_and_level_of_the_logs_reach_serve() -> None:
+    settings = Settings(log_format="json", log_level="WARNING")
+    config = render(load_profile(packaged_configs(), "local"), settings, "127.0.0.1", 8000)
+    logging = ServeDeploySchema.model_validate(config).logging_config
+    assert logging is not None
+    assert (logging.encoding, logging.log_level) == ("JSON", "WARNING")
