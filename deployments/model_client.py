@@ -13,7 +13,6 @@ from ray.serve.exceptions import (
 )
 from ray.serve.handle import DeploymentHandle
 
-from deployments import tracing
 from deployments.errors import (
     DeadlineExceeded,
     ModelUnavailable,
@@ -131,10 +130,8 @@ class ModelClient:
         queue by: a replica that is busy with images answers all the same.
         """
         try:
-            # Several watchers ask every second, which would bury the traces of requests.
-            with tracing.untraced():
-                broadcast = self._handle.broadcast(method)
-                replies: list[Any] = await broadcast.results_async(timeout_s=seconds)
+            broadcast = self._handle.broadcast(method)
+            replies: list[Any] = await broadcast.results_async(timeout_s=seconds)
             return replies
         except (DeploymentUnavailableError, ray.exceptions.RayError):
             return []

@@ -8,13 +8,12 @@ traced, and the tracer below costs a function call.
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 
 from opentelemetry import trace
-from opentelemetry.sdk.trace import SpanProcessor
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.trace import Link, Span, SpanContext
 from opentelemetry.util.types import AttributeValue
 
@@ -91,7 +90,20 @@ def span_processors() -> list[SpanProcessor]:
     # Takes a second to import, which only a service that traces should spend.
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
-    return [BatchSpanProcessor(OTLPSpanExporter())]
+    return [WithoutWatchers(OTLPSpanExporter())]
+
+
+class WithoutWatchers(BatchSpanProcessor):
+    """Exports all spans but those of the question what a replica is.
+
+    Ingress, jobs and notifier ask it of every replica each second, and Serve begins a trace for
+    each, which would bury those of requests.
+    """
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Take a span that has ended."""
+        if span.parent is not None or not span.name.endswith(" describe"):
+            super().on_end(span)
 
 
 def span(
@@ -120,16 +132,6 @@ def batch_span(name: str, requests: Sequence[SpanContext]) -> AbstractContextMan
     return _tracer.start_as_current_span(
         name, context=parent, links=[Link(each) for each in sampled]
     )
-
-
-@contextmanager
-def untraced() -> Iterator[None]:
-    """Keep calls to other replicas within the block out of all traces, whatever the ratio."""
-    ids = RandomIdGenerator()
-    # The decision travels with valid ids only.
-    unsampled = SpanContext(ids.generate_trace_id(), ids.generate_span_id(), is_remote=False)
-    with trace.use_span(trace.NonRecordingSpan(unsampled)):
-        yield
 
 
 def past_span(name: str, began: float, ended: float) -> None:
