@@ -1,5 +1,7 @@
 """``spheroserve check-config``: would it start, and as what."""
 
+import math
+import os
 from pathlib import Path
 
 import click
@@ -15,6 +17,9 @@ from serve_app.cli.options import config_option, env_file_option, profile_option
 def check_config(profile: str, directory: Path, env_file: Path | None) -> None:
     """Check the configuration without starting anything; exit code 1 if it cannot work."""
     read_env_file(env_file)
+    import torch
+
+    from serve_app.capacity import Node, describe_capacity
     from serve_app.preflight import check_jobs, check_profile
     from serve_app.serve_config import render, required_cpus
     from serve_app.settings import Settings
@@ -29,6 +34,10 @@ def check_config(profile: str, directory: Path, env_file: Path | None) -> None:
             f"{name}: batches of {size.optimal_batch_size}, "
             f"at most {size.max_safe_batch_size} files a request"
         )
+    # ``spheroserve up`` gives Ray as many logical CPUs as the fewest replicas need.
+    cpus = max(os.cpu_count() or 1, math.ceil(required_cpus(loaded)))
+    for line in describe_capacity(loaded, Node(cpus, torch.cuda.device_count())):
+        click.echo(line)
     check_jobs()
     render(loaded, settings, "127.0.0.1", 8000)
     click.echo(f"{required_cpus(loaded):g} logical CPUs needed; configuration is good")
