@@ -62,6 +62,6 @@ def _start(subject: Subject, cache: Path) -> float:
 def first_answer(spec: dict[str, object], tunables: dict[str, object]) -> None:
     """Load a model as a replica does, warm-up included; runs in the child process."""
     from deployments.config import ModelSpec, Tunables
-    from deployments.inference.runner import load_runner
+    from deployments.inference.start import load_runner
 
     load_runner("model", ModelSpec.model_validate(spec), Tunables.model_validate(tunables), "cpu")

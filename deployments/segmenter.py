@@ -25,7 +25,8 @@ from deployments.batch_metrics import BatchMetrics
 from deployments.config import ModelSpec, Tunables
 from deployments.errors import ConfigurationError, DeadlineExceeded, InferenceFailed, ServiceError
 from deployments.gate import Gate, Priority
-from deployments.inference.runner import BatchItem, ModelRunner, load_runner
+from deployments.inference.runner import BatchItem, ModelRunner
+from deployments.inference.start import load_runner
 from deployments.inference.types import ProbabilityMap, UInt8Array
 from deployments.logs import join_serve_logs
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from deployments import tracing
 from deployments.config import ModelSpec, Tunables
-from deployments.errors import InferenceFailed, ServiceError
+from deployments.errors import ImageExceedsMemory, InferenceFailed, ServiceError
 from deployments.inference.loader import LoadedModel, load_model
 from deployments.inference.memory.controller import MemoryController
 from deployments.inference.memory.device import DeviceMemory
@@ -145,6 +145,8 @@ class ModelRunner:
         started = time.monotonic()
         item = BatchItem(grey, started, float("inf"), "warm-up")
         for outcome in self.run([item] * self._tunables.max_batch_size):
+            if isinstance(outcome, ImageExceedsMemory) and self._tunables.memory_limit_mb:
+                raise self._shortage(grey, self._tunables.memory_limit_mb)
             if isinstance(outcome, ServiceError):
                 raise outcome
         self._images = self._calls = 0
@@ -200,6 +202,17 @@ class ModelRunner:
             },
         }
 
+    def _shortage(self, image: UInt8Array, limit_mb: float) -> ImageExceedsMemory:
+        """Find out, without the limit, by how much one image does not fit."""
+        self.lift_limit()
+        self._device_call([image])
+        needed_mb = (self._memory.tracker.needed_bytes(self._image_cost) or 0) / 2**20
+        missing_mb = max(1, round(needed_mb - limit_mb))
+        return ImageExceedsMemory(
+            f"one image of {self.name} needs about {limit_mb + missing_mb:.0f} MiB, "
+            f"{missing_mb} MiB more than memory_limit_mb {limit_mb:g}"
+        )
+
     def _max_cost(self, tunables: Tunables) -> int:
         return tunables.max_batch_size * self._image_cost
 
@@ -249,45 +262,6 @@ class ModelRunner:
             ",".join(decision.request_ids),
             decision.reason,
         )
-
-
-def load_runner(
-    name: str,
-    spec: ModelSpec,
-    tunables: Tunables,
-    device: str,
-    gpu_share: float = 0.0,
-    lessons: Lessons | None = None,
-) -> ModelRunner:
-    """Load a model and prove it on a full batch.
-
-    Args:
-        name: Name of the model.
-        spec: What of the model is fixed.
-        tunables: Weights, batch size and limits.
-        device: ``cpu`` or ``cuda:N``.
-        gpu_share: The replica's share of that GPU.
-        lessons: Where replicas share what they learnt about memory.
-
-    Raises:
-        ConfigurationError: The model or its weights do not fit the configuration.
-        ServiceError: The warm-up failed.
-    """
-    started = time.monotonic()
-    loaded = load_model(spec, tunables, device)
-    memory = DeviceMemory(device, gpu_share)
-    runner = ModelRunner(name, spec, loaded, tunables, memory, lessons)
-    loading = time.monotonic() - started
-    warming = runner.warm_up()
-    log.info("%s: loaded in %.2f s, warm-up %.2f s on %s", name, loading, warming, device)
-    if runner.batch_size() < tunables.max_batch_size:
-        log.warning(
-            "%s: batches of %d do not fit, %d images at a time do",
-            name,
-            tunables.max_batch_size,
-            runner.batch_size(),
-        )
-    return runner
 
 
 def _whole(megabytes: float | None) -> int | None:

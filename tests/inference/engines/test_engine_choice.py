@@ -92,7 +92,7 @@ def test_a_replica_that_finds_its_graph_never_imports_torch(converted: Converted
 import sys
 import numpy as np
 from deployments.config import ModelSpec, Tunables
-from deployments.inference.runner import load_runner
+from deployments.inference.start import load_runner
 spec = ModelSpec(
     implementation={IMPLEMENTATION!r}, input_size={SIDE}, preset="imagenet", threads=1
 )
