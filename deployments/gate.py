@@ -7,14 +7,20 @@ behind this gate gives 6.3 and 0.27 s.
 
 The gate lets requests into Serve's queue only while no batch runs. Whoever arrives meanwhile
 waits here; when the batch ends, as many as fit into the next one are let through together.
-Images of jobs wait behind those of people: they go only when nobody else waits, so that a
-person waits for one batch of a job at most, never for a second one.
+
+Images of jobs go only when no request of a person is here or behind the gate. So a person
+waits for the end of one batch of a job at most, and then shares a batch with people alone:
+otherwise the next images of the job, which come when the last ones are answered, would slip
+into that batch and make it a long one. Once images of jobs have waited for long they go first,
+so that a job goes on however many people there are.
 
 Everything runs on one event loop, so there are no locks.
 """
 
 import asyncio
 from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from enum import IntEnum
 
 
@@ -25,36 +31,49 @@ class Priority(IntEnum):
     BACKGROUND = 1
 
 
-class Gate:
-    """Open while no batch runs."""
+class _Waiter(asyncio.Future[None]):
+    """Somebody at the gate, and since when."""
 
     def __init__(self) -> None:
+        super().__init__()
+        self.since = self.get_loop().time()
+
+
+class Gate:
+    """Open while no batch runs.
+
+    Args:
+        patience_s: Seconds after which the images of jobs go first once.
+    """
+
+    def __init__(self, patience_s: float = 10.0) -> None:
+        self._patience_s = patience_s
         self._busy = False
-        self._waiters: dict[Priority, deque[asyncio.Future[None]]] = {
-            priority: deque() for priority in Priority
-        }
+        # Of the next batch: its size, and what of it is still free for those who wait.
+        self._size = self._places = 1
+        self._inside = dict.fromkeys(Priority, 0)
+        self._waiters: dict[Priority, deque[_Waiter]] = {priority: deque() for priority in Priority}
 
     @property
     def waiting(self) -> int:
         """Requests that wait at the gate."""
         return sum(not waiter.done() for queue in self._waiters.values() for waiter in queue)
 
-    async def wait(self, priority: Priority = Priority.INTERACTIVE) -> None:
-        """Return when the caller may enter the batch queue.
+    @asynccontextmanager
+    async def passage(self, priority: Priority = Priority.INTERACTIVE) -> AsyncIterator[None]:
+        """Enter the block when the caller may enter the batch queue; leave it when answered.
 
-        A caller that is cancelled after it was let through hands its place to the next one, so
-        no place is lost.
+        A caller that leaves before its batch started, cancelled for example, makes room for the
+        next one, so no place is lost.
         """
-        if not self._busy:
-            return
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters[priority].append(waiter)
+        if self._busy or (priority is Priority.BACKGROUND and self._people):
+            await self._wait(priority)
+        else:
+            self._inside[priority] += 1
         try:
-            await waiter
-        except asyncio.CancelledError:
-            if waiter.done() and not waiter.cancelled():
-                self._let_through(1)
-            raise
+            yield
+        finally:
+            self._leave(priority)
 
     def close(self) -> None:
         """A batch starts: keep everybody out of the queue."""
@@ -67,16 +86,50 @@ class Gate:
             places: Size of the next batch, read now, since it may have shrunk meanwhile.
         """
         self._busy = False
-        self._let_through(places)
+        self._size = self._places = places
+        self._let_through()
 
-    def _let_through(self, places: int) -> None:
-        for queue in self._waiters.values():
-            passed = False
-            while places > 0 and queue:
-                waiter = queue.popleft()
-                if not waiter.done():
-                    waiter.set_result(None)
-                    places -= 1
-                    passed = True
-            if passed:
-                return
+    @property
+    def _people(self) -> int:
+        """Requests of people behind the gate."""
+        return self._inside[Priority.INTERACTIVE]
+
+    async def _wait(self, priority: Priority) -> None:
+        waiter = _Waiter()
+        self._waiters[priority].append(waiter)
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled():
+                self._places += 1
+                self._leave(priority)
+            raise
+
+    def _leave(self, priority: Priority) -> None:
+        self._inside[priority] -= 1
+        if not self._busy:
+            if not any(self._inside.values()):
+                # Nobody is left who would start a batch.
+                self._places = self._size
+            self._let_through()
+
+    def _let_through(self) -> None:
+        if self._is_overdue():
+            self._pass(Priority.BACKGROUND)
+        self._pass(Priority.INTERACTIVE)
+        if not self._people:
+            self._pass(Priority.BACKGROUND)
+
+    def _is_overdue(self) -> bool:
+        now = asyncio.get_running_loop().time()
+        first = next((each for each in self._waiters[Priority.BACKGROUND] if not each.done()), None)
+        return first is not None and now - first.since >= self._patience_s
+
+    def _pass(self, priority: Priority) -> None:
+        queue = self._waiters[priority]
+        while queue and self._places > 0:
+            waiter = queue.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                self._places -= 1
+                self._inside[priority] += 1

@@ -110,8 +110,8 @@ class Segmenter:
         request_id = serve.context._get_serve_request_context().request_id
         now = time.monotonic()
         item = TracedItem(pixels, now, now + seconds, request_id, tracing.current())
-        await self._gate.wait(priority)
-        outcome: ProbabilityMap | ServiceError = await self._join_batch(item)
+        async with self._gate.passage(priority):
+            outcome: ProbabilityMap | ServiceError = await self._join_batch(item)
         if isinstance(outcome, ServiceError):
             raise outcome
         began = now + outcome.queue_seconds

@@ -13,11 +13,15 @@ async def settle() -> None:
 
 
 class Crowd:
-    """Tasks that wait at a gate, and the order in which they were let through."""
+    """Tasks that go through a gate, and the order in which they were let through.
+
+    They stay behind it until ``answer`` is called.
+    """
 
     def __init__(self, gate: Gate) -> None:
         self.gate = gate
         self.passed: list[int] = []
+        self.answered = asyncio.Event()
         self.tasks: list[asyncio.Task[None]] = []
 
     async def arrive(self, count: int, priority: Priority = Priority.INTERACTIVE) -> None:
@@ -26,8 +30,15 @@ class Crowd:
         await settle()
 
     async def _one(self, number: int, priority: Priority) -> None:
-        await self.gate.wait(priority)
-        self.passed.append(number)
+        async with self.gate.passage(priority):
+            self.passed.append(number)
+            await self.answered.wait()
+
+    async def answer(self) -> None:
+        """All that are behind the gate leave."""
+        answered, self.answered = self.answered, asyncio.Event()
+        answered.set()
+        await settle()
 
 
 @pytest.fixture
@@ -101,5 +112,56 @@ async def test_jobs_wait_until_nobody_else_does(crowd: Crowd) -> None:
     assert crowd.passed == [2, 3]
     crowd.gate.close()
     crowd.gate.open(12)
+    await crowd.answer()
+    assert crowd.passed == [2, 3, 0, 1]
+
+
+async def test_jobs_do_not_slip_into_the_batch_of_a_person(crowd: Crowd) -> None:
+    crowd.gate.close()
+    await crowd.arrive(1)
+    crowd.gate.open(12)
+    await crowd.arrive(2, Priority.BACKGROUND)
+    await crowd.arrive(1)
+    # Not closed yet: another person may still join, images of jobs may not.
+    assert crowd.passed == [0, 3]
+    crowd.gate.close()
+    crowd.gate.open(12)
+    await crowd.answer()
+    assert crowd.passed == [0, 3, 1, 2]
+
+
+async def test_no_more_go_than_fit_when_the_last_ones_are_answered(crowd: Crowd) -> None:
+    crowd.gate.close()
+    await crowd.arrive(6, Priority.BACKGROUND)
+    crowd.gate.open(2)
     await settle()
+    crowd.gate.close()
+    crowd.gate.open(2)
+    await crowd.answer()
+    assert crowd.passed == [0, 1, 2, 3]
+
+
+async def test_whoever_leaves_without_a_batch_lets_the_next_ones_through(crowd: Crowd) -> None:
+    crowd.gate.close()
+    await crowd.arrive(3)
+    crowd.gate.open(1)
+    await settle()
+    assert crowd.passed == [0]
+    crowd.tasks[0].cancel()  # behind the gate, before its batch started
+    await settle()
+    assert crowd.passed == [0, 1]
+
+
+async def test_jobs_go_first_once_they_have_waited_for_long() -> None:
+    crowd = Crowd(Gate(patience_s=0))
+    crowd.gate.close()
+    await crowd.arrive(2)
+    await crowd.arrive(2, Priority.BACKGROUND)
+    crowd.gate.open(3)
+    await settle()
+    assert crowd.passed == [2, 3, 0]
+    crowd.gate.close()
+    crowd.gate.open(3)
+    await crowd.answer()
+    await crowd.answer()
     assert crowd.passed == [2, 3, 0, 1]
