@@ -18,6 +18,7 @@ from tests.ray.jobs import (
     start_job,
 )
 from tests.ray.processes import replica_pids
+from tests.scenes import dice, painted
 
 pytestmark = pytest.mark.ray
 
@@ -40,8 +41,12 @@ async def test_a_job_answers_what_single_requests_answer(client: httpx.AsyncClie
             "/api/v1/segment", data={"threshold": "0.4"}, files={"file": ("a.png", data)}
         )
         result = orjson.loads(archive.read(f"json/{position:04d}-{position}.json"))["result"]
-        for key in ("polygons", "image_size", "model_used", "threshold_used"):
+        for key in ("image_size", "model_used", "threshold_used"):
             assert result[key] == single.json()[key], key
+        # In half precision the outline depends a little on who shares the batch.
+        shape = (result["image_size"]["height"], result["image_size"]["width"])
+        masks = [painted(answer["polygons"], shape) for answer in (result, single.json())]
+        assert dice(*masks) > 0.99
         by_task = await client.get(f"/api/v1/segment/{job['id']}:{position}")
         assert by_task.json()["result"] == result
 
