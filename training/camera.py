@@ -5,6 +5,7 @@ Used on generated scenes and on real images alike. On real images it is the augm
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from training.fields import FloatArray, smooth_noise
@@ -64,7 +65,7 @@ def expose(rng: np.random.Generator, image: UInt8Array) -> UInt8Array:
         uint8 (S, S, 3) RGB, grey or slightly tinted.
     """
     size = image.shape[0]
-    light = image.astype(np.float32) / 255
+    light: FloatArray = image.astype(np.float32) / np.float32(255)
     if rng.random() < 0.35:
         light = cv2.GaussianBlur(light, (0, 0), rng.uniform(0.4, 2.2))
     if rng.random() < 0.3:
@@ -80,7 +81,7 @@ def expose(rng: np.random.Generator, image: UInt8Array) -> UInt8Array:
         if rng.random() < 0.4:
             grain = cv2.GaussianBlur(grain, (0, 0), 0.8) * 2
         light = light + rng.uniform(0.003, 0.05) * grain * np.sqrt(np.clip(light, 0.1, 1))
-    colour = np.repeat(light[:, :, None], 3, axis=2)
+    colour: npt.NDArray[np.floating] = np.repeat(light[:, :, None], 3, axis=2)
     if rng.random() < 0.25:
         colour = colour * (1 + rng.uniform(-0.12, 0.12, 3))
     photo = np.clip(colour * 255, 0, 255).astype(np.uint8)
