@@ -76,12 +76,25 @@ def health_sentence() -> str:
     )
 
 
+def interactive_sentence() -> str:
+    """How long a person waits while a large job runs."""
+    result = json.loads((RESULTS / "interactive-under-job.json").read_text(encoding="utf-8"))
+    met = "within" if result["within_bound"] else "above"
+    return (
+        f"{result['requests']} requests to {result['model']} beside a job of "
+        f"{result['job_images']} images: p95 {result['under_job_p95_s']:.2f} s, {met} the bound "
+        f"of {result['bound_s']:.2f} s (twice the idle p95 of {result['idle_p95_s']:.2f} s and one "
+        f"batch of {result['batch_s']:.2f} s)."
+    )
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     "settings": lambda: settings_table(Settings),
     "job settings": lambda: settings_table(JobSettings),
     "mail settings": lambda: settings_table(MailSettings),
     "agreement": agreement_table,
     "health": health_sentence,
+    "interactive": interactive_sentence,
     "email timeout": email_timeout_table,
     "mail hostile": mail_hostile_sentence,
 }
