@@ -17,6 +17,7 @@ from typing import Any
 import psutil
 import ray
 from ray import serve
+from ray.exceptions import RayError
 from ray.serve._private.api import serve_start
 from ray.serve.schema import ApplicationStatus, ServeDeploySchema
 
@@ -25,7 +26,6 @@ from deployments.errors import ConfigurationError
 log = logging.getLogger(__name__)
 
 _POLL_S = 0.1
-_DRAIN_S = 8.0
 _END_S = 13.0
 _OBJECT_STORE_BYTES = 1024**3
 
@@ -50,8 +50,8 @@ def check_port(host: str, port: int) -> None:
 class LocalCluster:
     """Ray, Serve and the applications of one rendered configuration.
 
-    Use as a context manager: leaving it drains requests for at most 8 seconds and leaves no
-    process behind.
+    Use as a context manager: leaving it drains requests for as long as the rendered
+    configuration says, and leaves no process behind.
 
     Args:
         config: What ``serve_app.serve_config.render`` returns.
@@ -156,9 +156,12 @@ def _family(parent: psutil.Process) -> list[psutil.Process]:
 
 def _shut_down() -> None:
     if ray.is_initialized():
-        with contextlib.suppress(Exception):
+        try:
             serve.shutdown()
-        ray.shutdown()
+        except RayError as error:
+            log.warning("Serve did not shut down cleanly: %s", error)
+        finally:
+            ray.shutdown()
 
 
 def _reason(state: Any) -> str:

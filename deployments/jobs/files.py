@@ -160,7 +160,7 @@ class _BucketFiles:
             self._system.rm_file(self._path(ref))
 
     def delete_abandoned(self, before: datetime) -> None:
-        pass  # An upload that was cut off leaves no object.
+        """Nothing to do: in a bucket an upload that was cut off leaves no object."""
 
     def _path(self, ref: str) -> str:
         return f"{self._root}/{_checked(ref)[:2]}/{ref}"

@@ -23,7 +23,9 @@ def test_core_objects(manifests: list[Manifest]) -> None:
 
 
 def test_pods(manifests: list[Manifest]) -> None:
-    for pod in pods(manifests):
+    found = pods(manifests)
+    assert len(found) >= 2, "a head and a worker"
+    for pod in found:
         kubernetes_validate.validate(pod, KUBERNETES, strict=True)
 
 

@@ -82,6 +82,7 @@ def test_import_paths_resolve(manifests: list[Manifest]) -> None:
 def test_our_builders_accept_the_arguments(manifests: list[Manifest]) -> None:
     inference = serve_config(manifests)["applications"][0]
     args = InferenceArgs.model_validate(inference["args"])
+    assert set(args.models) == {"hrnet", "resunet_small", "resunet_advanced"}
     for name in args.models:
         Tunables.model_validate(deployments(manifests)[name]["user_config"])
 

@@ -139,5 +139,7 @@ async def test_killing_the_jobs_loses_and_repeats_nothing(client: httpx.AsyncCli
 
 async def test_killing_the_model_costs_a_job_nothing(client: httpx.AsyncClient) -> None:
     job = await start_job(client, images(1500, 36))
+    before = replica_pids("hrnet")
     await kill_after_first_image(client, job["id"], "hrnet")
     await every_image_once(client, await ended(client, job["id"]))
+    assert replica_pids("hrnet").isdisjoint(before)
