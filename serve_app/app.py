@@ -9,8 +9,8 @@ from deployments.job_worker import JobLimits
 from deployments.notifier import Notifier
 from deployments.segmenter import Segmenter
 from serve_app.ingress import Ingress
+from serve_app.serve_config import INGRESS
 
-INGRESS = "ingress"
 JOBS = "jobs"
 NOTIFIER = "notifier"
 # A model that cannot start seldom can at the twentieth attempt, Serve's default. A rendered

@@ -8,7 +8,6 @@ polygons.
 import asyncio
 import contextlib
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 
 from ray.serve.handle import DeploymentHandle
@@ -26,6 +25,7 @@ from deployments.model_client import ModelClient
 from serve_app import metrics
 from serve_app.authentication import use_pixels
 from serve_app.directory import ModelDirectory, ModelLimits
+from serve_app.drain import WorkInHand
 from serve_app.jobs_client import JobsClient
 from serve_app.request_metrics import RequestMetrics
 from serve_app.routes import create_app
@@ -61,7 +61,7 @@ class Ingress:
             ),
         )
         self._jobs = JobsClient(self._sandbox)
-        self._active: Counter[str] = Counter()
+        self._work = WorkInHand()
         self._metrics = RequestMetrics(self._specs)
 
     def __serve_build_asgi_app__(self) -> Starlette:
@@ -83,6 +83,10 @@ class Ingress:
             watching.cancel()
             self._sandbox.close()
 
+    async def drain(self, seconds: float) -> int:
+        """Take no more images and finish those at work; called before the service stops."""
+        return await self._work.drain(seconds)
+
     def models(self) -> Mapping[str, ModelInfo]:
         """The served models; see ``SegmentationService``."""
         return self._directory.models()
@@ -93,12 +97,13 @@ class Ingress:
 
     def activity(self) -> Activity:
         """What this ingress replica waits for; see ``SegmentationService``."""
-        busy = [name for name, count in self._active.items() if count > 0]
+        at_work = self._work.by_model
+        busy = [name for name, count in at_work.items() if count > 0]
         running = sum(self._directory.limits[name].optimal_batch_size for name in busy)
         return Activity(
             is_processing=bool(busy),
             current_model=busy[0] if busy else None,
-            queue_length=max(0, self._active.total() - running),
+            queue_length=max(0, at_work.total() - running),
         )
 
     def request_counts(self) -> Mapping[tuple[str, int], int]:
@@ -117,12 +122,11 @@ class Ingress:
             if model not in self._specs:
                 known = ", ".join(sorted(self._specs))
                 raise UnknownModel(f"unknown model '{model}'; available: {known}")
-            self._active[model] += 1
-            try:
-                with tracing.span("segment", {"model": model, "bytes": len(data)}):
-                    return await self._segment(data, model, threshold, detect_holes)
-            finally:
-                self._active[model] -= 1
+            with (
+                self._work.image(model),
+                tracing.span("segment", {"model": model, "bytes": len(data)}),
+            ):
+                return await self._segment(data, model, threshold, detect_holes)
 
     async def _segment(
         self, data: bytes, model: str, threshold: float, detect_holes: bool

@@ -13,6 +13,7 @@ from serve_app.settings import Settings
 INFERENCE = "inference"
 JOBS = "jobs"
 NOTIFIER = "notifier"
+INGRESS = "ingress"
 INGRESS_CPUS = 0.25
 JOBS_CPUS = 0.1
 NOTIFIER_CPUS = 0.05
@@ -122,7 +123,7 @@ def _autoscaling(model: ModelConfig, batch_size: int) -> dict[str, Any]:
 def _ingress(profile: Profile) -> dict[str, Any]:
     sizes = {name: profile.batch_sizes.of(name) for name in profile.models}
     return {
-        "name": "ingress",
+        "name": INGRESS,
         "user_config": {
             name: {
                 "optimal_batch_size": size.optimal_batch_size,

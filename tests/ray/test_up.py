@@ -4,6 +4,7 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 
 import httpx
@@ -11,6 +12,7 @@ import psutil
 import pytest
 
 from tests.ray.conftest import free_port
+from tests.scenes import encoded, spheroid
 
 pytestmark = pytest.mark.ray
 
@@ -40,8 +42,24 @@ def test_up_serves_until_sigterm_and_leaves_nothing(tmp_path: Path) -> None:
         assert health["status"] == "healthy"
         family = psutil.Process(process.pid).children(recursive=True)
         assert any("raylet" in member.name() for member in family)
-        process.send_signal(signal.SIGTERM)
-        asked = time.monotonic()
+        image = encoded(spheroid()[0])
+        with ThreadPoolExecutor(12) as clients:
+            requests = [
+                clients.submit(
+                    httpx.post,
+                    f"http://127.0.0.1:{port}/api/v1/segment",
+                    files={"file": ("a", image)},
+                    timeout=60,
+                )
+                for _ in range(12)
+            ]
+            wait(requests, return_when=FIRST_COMPLETED)
+            assert not all(request.done() for request in requests), "nothing was in flight"
+            process.send_signal(signal.SIGTERM)
+            asked = time.monotonic()
+            # What had been accepted is answered; what came too late is told so.
+            assert {request.result().status_code for request in requests} <= {200, 503}
+        assert sum(request.result().status_code == 200 for request in requests) > 1
         assert process.wait(timeout=60) == 0
         # The promise of 15 s, with the slack that a loaded test machine needs.
         assert time.monotonic() - asked < 25
