@@ -42,7 +42,7 @@ _MIB = 1024 * 1024
 _GAUGES_PERIOD_S = 5.0
 _RETENTION_PERIOD_S = 3600.0
 # Behind the ingress and the models when they compete for the processor.
-_NICENESS = 5
+_NICENESS = 10
 
 
 class Jobs:

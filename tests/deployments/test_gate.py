@@ -153,7 +153,7 @@ async def test_whoever_leaves_without_a_batch_lets_the_next_ones_through(crowd: 
 
 
 async def test_jobs_go_first_once_they_have_waited_for_long() -> None:
-    crowd = Crowd(Gate(patience_s=0))
+    crowd = Crowd(Gate(patience_s=0, calm_s=0))
     crowd.gate.close()
     await crowd.arrive(2)
     await crowd.arrive(2, Priority.BACKGROUND)
@@ -165,3 +165,18 @@ async def test_jobs_go_first_once_they_have_waited_for_long() -> None:
     await crowd.answer()
     await crowd.answer()
     assert crowd.passed == [2, 3, 0, 1]
+
+
+@pytest.mark.parametrize(("calm_s", "expected"), [(3600, [0, 1, 2]), (0, [0, 1, 2, 3, 4])])
+async def test_batches_of_jobs_are_shorter_while_people_are_here(
+    calm_s: float, expected: list[int]
+) -> None:
+    crowd = Crowd(Gate(calm_s=calm_s))
+    await crowd.arrive(1)
+    crowd.gate.close()
+    await crowd.arrive(6, Priority.BACKGROUND)
+    crowd.gate.open(4)
+    await crowd.answer()
+    # Those who come now wait too: they would make the batch longer.
+    await crowd.arrive(2, Priority.BACKGROUND)
+    assert crowd.passed == expected
