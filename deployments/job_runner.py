@@ -21,7 +21,6 @@ from ray.serve.handle import DeploymentHandle
 from deployments.config import ModelSpec
 from deployments.errors import ServerError
 from deployments.gate import Priority
-from deployments.inference.sandbox import Sandbox, SandboxLimits
 from deployments.job_events import Followed, JobFollower
 from deployments.job_feed import ModelFeed
 from deployments.job_metrics import JobMetrics, summarise
@@ -38,7 +37,6 @@ from deployments.periodic import repeat
 
 log = logging.getLogger(__name__)
 
-_MIB = 1024 * 1024
 _GAUGES_PERIOD_S = 5.0
 _RETENTION_PERIOD_S = 3600.0
 # Behind the ingress and the models when they compete for the processor.
@@ -72,14 +70,7 @@ class Jobs:
         self._settings.check(nodes=_working_nodes())
         self._limits = JobLimits.model_validate(limits)
         self._owner = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        self._sandbox = Sandbox(
-            self._limits.decode_workers,
-            SandboxLimits(
-                memory_bytes=self._limits.decode_memory_mb * _MIB,
-                cpu_seconds=self._limits.decode_cpu_seconds,
-                wall_seconds=self._limits.decode_wall_seconds,
-            ),
-        )
+        self._sandbox = self._limits.sandbox(self._limits.decode_workers)
         self._metrics = JobMetrics()
         self._store = await JobStore.open(
             self._settings.url,

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 
 from deployments import tracing
 from deployments.config import ModelSpec, Strict
-from deployments.errors import InvalidImage, WorkerDied
+from deployments.image_steps import ImageSteps
 from deployments.inference.images.limits import ImageLimits
-from deployments.inference.pipeline import finish, prepare
-from deployments.inference.sandbox import Sandbox
+from deployments.inference.sandbox import Sandbox, SandboxLimits
 from deployments.inference.shape_metrics import MetricsConvention
 from deployments.job_places import Places
 from deployments.job_results import encode_result
@@ -16,6 +15,8 @@ from deployments.jobs.records import ImageLease
 from deployments.jobs.results import cache_key
 from deployments.jobs.store import JobStore
 from deployments.model_client import ModelClient
+
+_MIB = 1024 * 1024
 
 
 class JobLimits(Strict):
@@ -38,6 +39,21 @@ class JobLimits(Strict):
     decode_cpu_seconds: int
     decode_wall_seconds: float
     metrics_convention: MetricsConvention
+
+    def sandbox(self, workers: int) -> Sandbox:
+        """Return child processes of which each task may take this much.
+
+        Args:
+            workers: Largest number of tasks at a time.
+        """
+        return Sandbox(
+            workers,
+            SandboxLimits(
+                memory_bytes=self.decode_memory_mb * _MIB,
+                cpu_seconds=self.decode_cpu_seconds,
+                wall_seconds=self.decode_wall_seconds,
+            ),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +91,10 @@ class ImageWorker:
         places: Places,
     ) -> None:
         self._store = store
-        self._sandbox = sandbox
+        self._steps = ImageSteps(sandbox, ImageLimits(max_pixels=limits.max_image_pixels))
         self._client = client
         self._spec = spec
         self._limits = limits
-        self._image_limits = ImageLimits(max_pixels=limits.max_image_pixels)
         self._places = places
 
     def cache_key(self, lease: ImageLease, weights: str) -> str:
@@ -111,27 +126,13 @@ class ImageWorker:
         data = await self._store.read(lease.content)
         started = time.monotonic()
         deadline = started + self._limits.image_seconds
-        try:
-            image = await self._sandbox.run(
-                prepare, data, spec.implementation, spec.input_size, spec.preset, self._image_limits
-            )
-        except WorkerDied as error:
-            raise InvalidImage(
-                f"the image cannot be decoded within {self._limits.decode_cpu_seconds} s "
-                f"and {self._limits.decode_memory_mb} MB"
-            ) from error
+        image = await self._steps.prepare(data, spec)
         prepared = time.monotonic()
         async with self._places.take():
             answer = await self._client.segment(image.pixels, deadline)
         answered = time.monotonic()
-        polygons = await self._sandbox.run(
-            finish,
-            answer.probability,
-            spec.implementation,
-            image.width,
-            image.height,
-            lease.threshold,
-            lease.detect_holes,
+        polygons = await self._steps.finish(
+            image, answer, spec, lease.threshold, lease.detect_holes
         )
         timings = {
             "preprocessing": prepared - started,

@@ -18,7 +18,6 @@ from ray import serve
 
 from deployments.errors import ServerError
 from deployments.inference.images.limits import ImageLimits
-from deployments.inference.sandbox import Sandbox, SandboxLimits
 from deployments.job_settings import JobSettings
 from deployments.job_worker import JobLimits
 from deployments.jobs.clock import utc_now
@@ -38,7 +37,6 @@ from deployments.periodic import repeat
 
 log = logging.getLogger(__name__)
 
-_MIB = 1024 * 1024
 # Due mails are looked for this often; ``wake`` is sooner.
 _LOOK_S = 2.0
 _GAUGES_PERIOD_S = 5.0
@@ -79,7 +77,7 @@ class Notifier:
         )
         self._owner = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         checked = JobLimits.model_validate(limits)
-        self._sandbox = _sandbox(checked)
+        self._sandbox = checked.sandbox(workers=1)
         self._operator = OperatorMails(self._store.outbox, self._settings, utc_now)
         self._metrics = OutboxMetrics()
         self._due = asyncio.Event()
@@ -191,14 +189,3 @@ class Notifier:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._sandbox.close()
         await self._store.close()
-
-
-def _sandbox(limits: JobLimits) -> Sandbox:
-    return Sandbox(
-        1,
-        SandboxLimits(
-            memory_bytes=limits.decode_memory_mb * _MIB,
-            cpu_seconds=limits.decode_cpu_seconds,
-            wall_seconds=limits.decode_wall_seconds,
-        ),
-    )

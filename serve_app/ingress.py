@@ -15,11 +15,10 @@ from starlette.applications import Starlette
 
 from deployments import tracing
 from deployments.config import ModelSpec
-from deployments.errors import DeadlineExceeded, InvalidImage, UnknownModel, WorkerDied
+from deployments.errors import DeadlineExceeded, UnknownModel
+from deployments.image_steps import ImageSteps
 from deployments.inference.images.limits import ImageLimits
-from deployments.inference.pipeline import finish, prepare
 from deployments.inference.sandbox import Sandbox, SandboxLimits
-from deployments.inference.types import PreparedImage
 from deployments.logs import join_serve_logs
 from deployments.model_client import ModelClient
 from serve_app import metrics
@@ -51,7 +50,6 @@ class Ingress:
         self._specs = {name: ModelSpec.model_validate(spec) for name, spec in specs.items()}
         self._clients = {name: ModelClient(name, handle) for name, handle in handles.items()}
         self._directory = ModelDirectory(self._specs, self._clients)
-        self._image_limits = ImageLimits(max_pixels=self._settings.max_image_pixels)
         self._sandbox = Sandbox(
             self._settings.decode_workers,
             SandboxLimits(
@@ -60,6 +58,8 @@ class Ingress:
                 wall_seconds=self._settings.decode_wall_seconds,
             ),
         )
+        image_limits = ImageLimits(max_pixels=self._settings.max_image_pixels)
+        self._steps = ImageSteps(self._sandbox, image_limits)
         self._jobs = JobsClient(self._sandbox)
         self._work = WorkInHand()
         self._metrics = RequestMetrics(self._specs)
@@ -134,22 +134,12 @@ class Ingress:
         spec = self._specs[model]
         started = time.monotonic()
         deadline = started + self._settings.request_timeout_seconds
-        with tracing.span("decode"):
-            image = await self._prepare(data, spec)
+        image = await self._steps.prepare(data, spec)
         use_pixels(image.width * image.height)
         prepared = time.monotonic()
         answer = await self._clients[model].segment(image.pixels, deadline)
         answered = time.monotonic()
-        with tracing.span("polygons"):
-            polygons = await self._sandbox.run(
-                finish,
-                answer.probability,
-                spec.implementation,
-                image.width,
-                image.height,
-                threshold,
-                detect_holes,
-            )
+        polygons = await self._steps.finish(image, answer, spec, threshold, detect_holes)
         ended = time.monotonic()
         if ended > deadline:
             raise DeadlineExceeded(f"{model} did not answer within the time allowed")
@@ -157,7 +147,8 @@ class Ingress:
             "decode": prepared - started,
             "queue": answer.queue_seconds,
             "device": answer.seconds,
-            "transport": answered - prepared - answer.queue_seconds - answer.seconds,
+            # Clocks of two processes may differ by a little.
+            "transport": max(0.0, answered - prepared - answer.queue_seconds - answer.seconds),
             "polygons": ended - answered,
         }
         self._metrics.stages(model, stages)
@@ -168,20 +159,8 @@ class Ingress:
             device=answer.device,
             gpu=answer.device.startswith("cuda"),
             batch_size=answer.batch_size,
-            preprocessing_time=prepared - started,
-            inference_time=answer.seconds,
+            stages=stages,
         )
-
-    async def _prepare(self, data: bytes, spec: ModelSpec) -> PreparedImage:
-        try:
-            return await self._sandbox.run(
-                prepare, data, spec.implementation, spec.input_size, spec.preset, self._image_limits
-            )
-        except WorkerDied as error:
-            raise InvalidImage(
-                f"the image cannot be decoded within {self._settings.decode_cpu_seconds} s "
-                f"and {self._settings.decode_memory_mb} MB"
-            ) from error
 
     async def calculate_metrics(self, body: bytes, convention: MetricsConvention) -> bytes:
         """Shape metrics of one contour; see ``SegmentationService``."""

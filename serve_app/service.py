@@ -51,8 +51,8 @@ class Segmentation:
         device: Where the network ran, for example ``cuda:0``.
         gpu: Whether that device is a GPU.
         batch_size: Images in the device call that served this one.
-        preprocessing_time: Seconds from bytes to network input.
-        inference_time: Seconds of the device call.
+        stages: Seconds by stage: ``decode`` (from bytes to network input), ``queue``,
+            ``device`` (the device call), ``transport`` (between processes), ``polygons``.
     """
 
     width: int
@@ -61,8 +61,7 @@ class Segmentation:
     device: str
     gpu: bool
     batch_size: int
-    preprocessing_time: float
-    inference_time: float
+    stages: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,9 @@ class Sandbox:
     """A pool of child processes for one event loop.
 
     Children start with the first tasks and live on; one that dies is replaced by the next task.
+
+    Attributes:
+        limits: What each task may use.
     """
 
     def __init__(self, workers: int, limits: SandboxLimits) -> None:
@@ -43,7 +46,7 @@ class Sandbox:
             workers: Largest number of tasks, and of child processes, at a time.
             limits: What each task may use.
         """
-        self._limits = limits
+        self.limits = limits
         self._slots = asyncio.Semaphore(workers)
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="sandbox")
         self._idle: list[_Child] = []
@@ -83,7 +86,7 @@ class Sandbox:
     def _take(self) -> "_Child":
         if self._closed:
             raise RuntimeError("the sandbox is closed")
-        child = self._idle.pop() if self._idle else _Child(self._limits)
+        child = self._idle.pop() if self._idle else _Child(self.limits)
         self._busy.add(child)
         return child
 
@@ -95,8 +98,8 @@ class Sandbox:
         kwargs: dict[str, object],
     ) -> Reply | None:
         loop = asyncio.get_running_loop()
-        reason = f"it took longer than {self._limits.wall_seconds:g} s"
-        timer = loop.call_later(self._limits.wall_seconds, child.kill, reason)
+        reason = f"it took longer than {self.limits.wall_seconds:g} s"
+        timer = loop.call_later(self.limits.wall_seconds, child.kill, reason)
         try:
             return await asyncio.shield(
                 loop.run_in_executor(self._threads, child.call, function, args, kwargs)

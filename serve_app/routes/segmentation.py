@@ -1,6 +1,7 @@
 """``POST /api/v1/segment`` and ``POST /api/v1/batch-segment``."""
 
 import asyncio
+from collections.abc import Mapping
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -45,7 +46,9 @@ class SegmentationRoutes:
                 form.file.data, form.model, form.threshold, form.detect_holes
             )
             found = await while_connected(request, work)
-        return json_response(segment_answer(found, form, deadline.elapsed))
+        elapsed = deadline.elapsed
+        timing = {"Server-Timing": server_timing({**found.stages, "total": elapsed})}
+        return json_response(segment_answer(found, form, elapsed), headers=timing)
 
     async def batch_segment(self, request: Request) -> Response:
         """Segment several images at once; what is wrong with one is said in its own item.
@@ -95,3 +98,12 @@ class SegmentationRoutes:
         if name not in models:
             raise UnknownModel(f"model: {name[:64]!r} is none of {', '.join(sorted(models))}.")
         return models[name]
+
+
+def server_timing(seconds: Mapping[str, float]) -> str:
+    """Value of the header Server-Timing (W3C), which browsers show beside the request.
+
+    Args:
+        seconds: Seconds by name of the stage.
+    """
+    return ", ".join(f"{stage};dur={1000 * each:.2f}" for stage, each in seconds.items())

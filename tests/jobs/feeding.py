@@ -11,7 +11,6 @@ import numpy as np
 
 from deployments.config import ModelSpec
 from deployments.errors import ServiceError
-from deployments.inference.sandbox import Sandbox, SandboxLimits
 from deployments.inference.types import ProbabilityMap, UInt8Array
 from deployments.job_events import JobFollower
 from deployments.job_feed import ModelFeed
@@ -117,9 +116,7 @@ async def feeding(
     store: JobStore, model: FakeModel, owner: str = "worker", watch: bool = True
 ) -> AsyncIterator[Feeding]:
     """A running feed of the model ``hrnet``."""
-    sandbox = Sandbox(
-        LIMITS.decode_workers, SandboxLimits(1024 * 1024 * 1024, cpu_seconds=10, wall_seconds=30)
-    )
+    sandbox = LIMITS.sandbox(LIMITS.decode_workers)
     places = Places(1)
     client: Any = model
     worker = ImageWorker(store, sandbox, client, SPEC, LIMITS, places)

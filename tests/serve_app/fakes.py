@@ -33,8 +33,13 @@ def segmentation(count: int = 1, width: int = 320, height: int = 200) -> Segment
         device="cuda:0",
         gpu=True,
         batch_size=4,
-        preprocessing_time=0.25,
-        inference_time=0.5,
+        stages={
+            "decode": 0.25,
+            "queue": 0.0625,
+            "device": 0.5,
+            "transport": 0.03125,
+            "polygons": 0.125,
+        },
     )
 
 

@@ -45,6 +45,20 @@ async def test_answer_has_the_fields_of_the_contract(client: httpx.AsyncClient) 
     }
 
 
+async def test_header_tells_how_long_each_stage_took(client: httpx.AsyncClient) -> None:
+    answer = await post(client)
+    timing = dict(part.split(";dur=") for part in answer.headers["server-timing"].split(", "))
+    total = float(timing.pop("total"))
+    assert 0 < total < 60_000
+    assert timing == {
+        "decode": "250.00",
+        "queue": "62.50",
+        "device": "500.00",
+        "transport": "31.25",
+        "polygons": "125.00",
+    }
+
+
 async def test_no_polygons_is_a_success_with_a_warning(
     client: httpx.AsyncClient, service: FakeService
 ) -> None:
