@@ -22,15 +22,13 @@ class Observed:
     Attributes:
         seconds: Latency of each answered request.
         batches: Size of the device call behind each.
-        preprocessing: Seconds that the service reports for decoding and resizing.
-        device: Seconds that it reports for the device call.
+        stages: Seconds that the service reports for each stage, by its name.
         errors: Number of failures by status code or class.
     """
 
     seconds: list[float] = field(default_factory=list)
     batches: list[int] = field(default_factory=list)
-    preprocessing: list[float] = field(default_factory=list)
-    device: list[float] = field(default_factory=list)
+    stages: dict[str, list[float]] = field(default_factory=dict)
     errors: Counter[str] = field(default_factory=Counter)
 
     async def send(self, client: httpx.AsyncClient, model: str, image: bytes) -> None:
@@ -49,8 +47,9 @@ class Observed:
         self.seconds.append(time.perf_counter() - started)
         answer: dict[str, Any] = response.json()
         self.batches.append(answer["batch_size_used"])
-        self.preprocessing.append(answer["preprocessing_time"])
-        self.device.append(answer["inference_time"])
+        for part in response.headers["server-timing"].split(", "):
+            stage, milliseconds = part.split(";dur=")
+            self.stages.setdefault(stage, []).append(float(milliseconds) / 1000)
 
     def as_dict(self, wall: float) -> dict[str, object]:
         """JSON-ready figures.

@@ -17,6 +17,7 @@ import cv2
 import yaml
 
 from benchmarks.load import Observed, closed_loop, open_loop
+from benchmarks.processes import CLIENTS, cpu_seconds, resident_mb
 from benchmarks.subjects import SIZES, Subject, weights
 from benchmarks.sweep import measure, run_child
 from benchmarks.timing import repeat
@@ -28,7 +29,7 @@ from deployments.inference.types import UInt8Array
 Row = dict[str, object]
 
 BATCH = 12
-IMAGE_SIDE = 600
+IMAGE_SIDE = 448
 _IMAGES = 8
 _OPEN_SHARE = 0.7
 _LIMITS = ImageLimits(max_pixels=100_000_000)
@@ -53,15 +54,23 @@ def serve(variant: str, clients: Sequence[int], seconds: float, haproxy: bool) -
     with running(subject, haproxy) as url:
         asyncio.run(closed_loop(url, "hrnet", images, BATCH, seconds / 2))
         for count in clients:
+            before = cpu_seconds()
             observed, wall = asyncio.run(closed_loop(url, "hrnet", images, count, seconds))
-            loops[count] = observed.as_dict(wall)
+            after = cpu_seconds()
+            loops[count] = {
+                **observed.as_dict(wall),
+                "cpu_ms_per_image": {
+                    kind: round((used - before.get(kind, 0)) * 1000 / len(observed.seconds), 1)
+                    for kind, used in sorted(after.items())
+                },
+            }
             print(variant, "haproxy" if haproxy else "proxy", count, loops[count], flush=True)
             if count == 1:
                 alone = observed
         best = max(float(str(loop["images_per_second"])) for loop in loops.values())
         rate = best * _OPEN_SHARE
         observed, wall = asyncio.run(open_loop(url, "hrnet", images, rate, seconds))
-        memory = _resident_mb()
+        memory = {kind: round(size) for kind, size in resident_mb().items() if kind != CLIENTS}
     return {
         "model": "hrnet",
         "variant": variant,
@@ -96,17 +105,23 @@ def _parts(subject: Subject, image: bytes) -> dict[str, float]:
 
 
 def _decomposition(alone: Observed, parts: dict[str, float]) -> dict[str, float]:
+    """Median milliseconds of one client's requests: each stage as the service reports it.
+
+    ``http`` is what the client waits beyond all stages: reading the body, the proxy, the answer.
+    ``overhead`` is everything that is not decoding, network or polygons.
+    """
+    stages = {name: statistics.median(times) * 1000 for name, times in alone.stages.items()}
+    del stages["total"]
     total = statistics.median(alone.seconds) * 1000
-    device = statistics.median(alone.device) * 1000
-    named = {**parts, "device": device}
-    return {
-        name: round(value, 2)
-        for name, value in {
-            "total": total,
-            **named,
-            "wait_and_transport": total - sum(named.values()),
-        }.items()
+    work = sum(stages[name] for name in ("decode", "device", "polygons"))
+    figures = {
+        "total": total,
+        **stages,
+        "http": total - sum(stages.values()),
+        "overhead": total - work,
+        **{f"{name}_alone": value for name, value in parts.items()},
     }
+    return {name: round(value, 2) for name, value in figures.items()}
 
 
 @contextmanager
@@ -143,35 +158,3 @@ def _write_configuration(folder: Path, subject: Subject) -> None:
     (folder / "models.yaml").write_text(yaml.safe_dump({"models": {}, "profiles": profile}))
     sizes = {"hrnet": {"optimal_batch_size": BATCH, "max_safe_batch_size": 16}}
     (folder / "batch_sizes.json").write_text(json.dumps({"batch_configurations": sizes}))
-
-
-def _resident_mb() -> dict[str, int]:
-    """Proportional resident memory of the service's processes, by what they are."""
-    import psutil
-
-    found: dict[str, int] = {}
-    for process in psutil.Process().children(recursive=True):
-        try:
-            name = " ".join(process.cmdline()) or process.name()
-            size = process.memory_full_info().pss
-        except psutil.NoSuchProcess:
-            continue
-        found[_kind(name)] = found.get(_kind(name), 0) + size
-    return {kind: round(size / 2**20) for kind, size in sorted(found.items())}
-
-
-def _kind(command: str) -> str:
-    for text, kind in (
-        ("ServeReplica:inference:hrnet", "model replica"),
-        ("ServeReplica:inference:ingress", "ingress replica"),
-        ("sandbox", "decoding processes"),
-        ("forkserver", "decoding processes"),
-        ("ServeReplica", "other replicas"),
-        ("serve_app", "spheroserve up"),
-        ("raylet", "raylet"),
-        ("ray::", "Ray Serve"),
-        ("haproxy", "HAProxy"),
-    ):
-        if text in command:
-            return kind
-    return "Ray"
