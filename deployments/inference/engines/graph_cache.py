@@ -4,14 +4,17 @@ Conversion (``convert.py``) needs torch and several times the memory of the netw
 process takes both away with it, so that a replica never imports torch.
 """
 
+import contextlib
 import hashlib
 import importlib.metadata
 import importlib.util
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +23,9 @@ from deployments.errors import ConfigurationError, ServiceError
 
 CACHE_VARIABLE = "SPHEROSERVE_CACHE_DIR"
 _GRAPH = "graph.xml"
+_UNFINISHED = "unfinished-"
+# A conversion takes less than a minute.
+_ABANDONED_S = 3600.0
 _PACKAGE = Path(__file__).parents[1]
 
 
@@ -77,12 +83,22 @@ def cached_graph(source: Source, cache: Path) -> Path:
 def _workplace(parent: Path) -> "tempfile.TemporaryDirectory[str]":
     try:
         parent.mkdir(parents=True, exist_ok=True)
-        return tempfile.TemporaryDirectory(dir=parent)
+        _remove_abandoned(parent)
+        return tempfile.TemporaryDirectory(prefix=_UNFINISHED, dir=parent)
     except OSError as error:
         raise ConfigurationError(
             f"{parent} cannot be written ({error.strerror}); "
             f"let {CACHE_VARIABLE} name a folder that can"
         ) from error
+
+
+def _remove_abandoned(parent: Path) -> None:
+    """Delete what conversions left behind that were killed."""
+    for folder in parent.glob(f"{_UNFINISHED}*"):
+        # Another replica may be at it too.
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - folder.stat().st_mtime > _ABANDONED_S:
+                shutil.rmtree(folder)
 
 
 def _publish(made: Path, target: Path) -> None:

@@ -1,6 +1,7 @@
 """A network is converted once, in another process, and kept by everything it depends on."""
 
 import dataclasses
+import os
 import sys
 from pathlib import Path
 
@@ -70,6 +71,21 @@ def test_a_failed_conversion_leaves_nothing_and_says_why(source: Source, tmp_pat
     with pytest.raises(WeightsError, match=r"absent\.safetensors"):
         cached_graph(missing, tmp_path)
     assert list((tmp_path / "graphs").iterdir()) == []
+
+
+def test_what_a_killed_conversion_left_is_deleted(
+    source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def make(_: Source, target: Path) -> None:
+        target.write_text("made")
+
+    old, young = (tmp_path / "graphs" / f"unfinished-{age}" for age in ("old", "young"))
+    for folder in (old, young):
+        (folder / "made").mkdir(parents=True)
+    os.utime(old, (0, 0))
+    monkeypatch.setattr(graph_cache, "_in_child", make)
+    graph = cached_graph(source, tmp_path)
+    assert {path.name for path in graph.parents[1].iterdir()} == {graph.parent.name, young.name}
 
 
 def test_a_cache_that_cannot_be_written_is_named(source: Source, tmp_path: Path) -> None:
