@@ -45,9 +45,10 @@ class Autoscaling(Strict):
         min_replicas: Fewest replicas; 0 lets the model go when nobody asks for it.
         max_replicas: Most replicas.
         target_ongoing_requests: Requests per replica that autoscaling aims at. None derives it
-            from the batch size: one batch on the device and one waiting.
+            from the batch size: a batch on the device and half of one that waits.
         upscale_delay_s: Seconds of sustained load before a replica is added.
         downscale_delay_s: Seconds of sustained calm before a replica is removed.
+        look_back_period_s: Seconds over which the number of requests is averaged.
     """
 
     min_replicas: Annotated[int, Field(ge=0)] = 1
@@ -55,6 +56,7 @@ class Autoscaling(Strict):
     target_ongoing_requests: Annotated[float, Field(gt=0)] | None = None
     upscale_delay_s: Annotated[float, Field(ge=0)] = 10.0
     downscale_delay_s: Annotated[float, Field(ge=0)] = 300.0
+    look_back_period_s: Annotated[float, Field(gt=0)] = 30.0
 
     @model_validator(mode="after")
     def _ordered(self) -> "Autoscaling":
@@ -123,13 +125,19 @@ class Tunables(Strict):
 
 
 class ModelConfig(ModelSpec):
-    """One model of a profile, as models.yaml has it after merging."""
+    """One model of a profile, as models.yaml has it after merging.
+
+    Attributes:
+        max_surge_percent: Replicas that may start beside the old ones when a change replaces
+            them, in percent. Where the cluster has no room for them the change never ends.
+    """
 
     weights: str | None = None
     widths: dict[str, int | list[int]] = {}
     threshold: Annotated[float, Field(ge=0.1, le=0.9)] = 0.5
     num_cpus: Annotated[float, Field(ge=0)] = 1.0
     num_gpus: Annotated[float, Field(ge=0)] = 0.0
+    max_surge_percent: Annotated[int, Field(ge=0, le=100)] = 0
     autoscaling: Autoscaling = Autoscaling()
 
     def spec(self) -> ModelSpec:

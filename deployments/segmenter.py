@@ -29,6 +29,7 @@ from deployments.inference.runner import BatchItem, ModelRunner
 from deployments.inference.start import load_runner
 from deployments.inference.types import ProbabilityMap, UInt8Array
 from deployments.logs import join_serve_logs
+from deployments.scaling import IDLE_SECONDS, Idleness
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +66,7 @@ class Segmenter:
         self._runner: ModelRunner | None = None
         self._metrics = BatchMetrics(name)
         self._hung_at = float("inf")
+        self._idleness = Idleness()
         self._join_batch = serve.batch(
             max_batch_size=_INITIAL_BATCH, batch_wait_timeout_s=0.0, max_concurrent_batches=1
         )(self._run_batch)
@@ -110,8 +112,9 @@ class Segmenter:
         request_id = serve.context._get_serve_request_context().request_id
         now = time.monotonic()
         item = TracedItem(pixels, now, now + seconds, request_id, tracing.current())
-        async with self._gate.passage(priority):
-            outcome: ProbabilityMap | ServiceError = await self._join_batch(item)
+        with self._idleness.image():
+            async with self._gate.passage(priority):
+                outcome: ProbabilityMap | ServiceError = await self._join_batch(item)
         if isinstance(outcome, ServiceError):
             raise outcome
         began = now + outcome.queue_seconds
@@ -129,6 +132,10 @@ class Segmenter:
             "waiting": self._gate.waiting,
             "busy": self._hung_at != float("inf"),
         }
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Called by Serve again and again; ``deployments.scaling`` reads it."""
+        return {IDLE_SECONDS: self._idleness.seconds}
 
     async def forget_memory(self) -> None:
         """Drop what was learnt about memory; the next batches have the configured size."""

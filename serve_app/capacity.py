@@ -40,7 +40,7 @@ def replicas_that_fit(profile: Profile, name: str, node: Node) -> int:
         Number of replicas; 0 if not even one fits.
     """
     model = profile.models[name]
-    own_cpus = model.num_cpus * model.autoscaling.min_replicas
+    own_cpus = model.num_cpus * max(1, model.autoscaling.min_replicas)
     fits = math.inf
     if model.num_cpus > 0:
         left = _units(node.cpus) - _units(required_cpus(profile) - own_cpus)

@@ -14,6 +14,7 @@ INFERENCE = "inference"
 JOBS = "jobs"
 NOTIFIER = "notifier"
 INGRESS = "ingress"
+SCALE_TO_ZERO = "deployments.scaling:scale_to_zero"
 INGRESS_CPUS = 0.25
 JOBS_CPUS = 0.1
 NOTIFIER_CPUS = 0.05
@@ -26,6 +27,9 @@ _KEEP_ALIVE_S = 90
 _HEALTH_CHECK_PERIOD_S = 1
 _HEALTH_CHECK_TIMEOUT_S = 30
 _DRAIN_S = 6
+# Of the proxies, for those who start the controller. A dead one refuses connections until three
+# checks have failed.
+PROXY_HEALTH_CHECK_PERIOD_S = 2
 
 
 def render(profile: Profile, settings: Settings, host: str, port: int) -> dict[str, Any]:
@@ -78,10 +82,13 @@ def render(profile: Profile, settings: Settings, host: str, port: int) -> dict[s
 
 
 def required_cpus(profile: Profile) -> float:
-    """Logical CPUs that the profile needs with the fewest replicas of each model."""
+    """Logical CPUs that the profile needs with the fewest replicas of each model.
+
+    A model that may go to zero counts with one replica: it must find room when it comes back.
+    """
     models = profile.models.values()
     fixed = INGRESS_CPUS + JOBS_CPUS + NOTIFIER_CPUS
-    return fixed + sum(model.num_cpus * model.autoscaling.min_replicas for model in models)
+    return fixed + sum(model.num_cpus * max(1, model.autoscaling.min_replicas) for model in models)
 
 
 def _model(name: str, profile: Profile, settings: Settings) -> dict[str, Any]:
@@ -93,6 +100,7 @@ def _model(name: str, profile: Profile, settings: Settings) -> dict[str, Any]:
         "max_ongoing_requests": ongoing_requests(tunables.max_batch_size),
         "max_queued_requests": settings.max_queued_requests,
         "autoscaling_config": _autoscaling(model, tunables.max_batch_size),
+        "max_surge_percent": model.max_surge_percent,
         "ray_actor_options": {"num_cpus": model.num_cpus, "num_gpus": model.num_gpus},
         "health_check_period_s": _HEALTH_CHECK_PERIOD_S,
         "health_check_timeout_s": _HEALTH_CHECK_TIMEOUT_S,
@@ -109,14 +117,26 @@ def ongoing_requests(batch_size: int) -> int:
     return 2 * batch_size + 2
 
 
+def target_requests(batch_size: int) -> int:
+    """Requests per replica that autoscaling aims at: a batch on the device and half of one.
+
+    Above it, more than half of the next batch waits already. It stays below what a replica
+    holds, so that load shows before the replicas are full.
+    """
+    return math.ceil(1.5 * batch_size)
+
+
 def _autoscaling(model: ModelConfig, batch_size: int) -> dict[str, Any]:
     scaling = model.autoscaling
+    zero = {"policy": {"policy_function": SCALE_TO_ZERO}} if scaling.min_replicas == 0 else {}
     return {
         "min_replicas": scaling.min_replicas,
         "max_replicas": scaling.max_replicas,
-        "target_ongoing_requests": scaling.target_ongoing_requests or math.ceil(1.5 * batch_size),
+        "target_ongoing_requests": scaling.target_ongoing_requests or target_requests(batch_size),
+        "look_back_period_s": scaling.look_back_period_s,
         "upscale_delay_s": scaling.upscale_delay_s,
         "downscale_delay_s": scaling.downscale_delay_s,
+        **zero,
     }
 
 

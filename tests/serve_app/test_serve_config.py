@@ -1,13 +1,14 @@
 import pytest
 from ray.serve.schema import ServeDeploySchema
 
-from deployments.config import load_profile, packaged_configs
-from serve_app.serve_config import ongoing_requests, render, required_cpus
+from deployments.config import Autoscaling, Profile, load_profile, packaged_configs
+from deployments.scaling import scale_to_zero
+from serve_app.serve_config import ongoing_requests, render, required_cpus, target_requests
 from serve_app.settings import Settings
 
 
-def deployments(profile: str) -> dict[str, dict[str, object]]:
-    loaded = load_profile(packaged_configs(), profile)
+def deployments(profile: str | Profile) -> dict[str, dict[str, object]]:
+    loaded = load_profile(packaged_configs(), profile) if isinstance(profile, str) else profile
     config = render(loaded, Settings(), "127.0.0.1", 8000)
     ServeDeploySchema.model_validate(config)
     return {entry["name"]: entry for entry in config["applications"][0]["deployments"]}
@@ -32,6 +33,48 @@ def test_tunables_travel_in_user_config(profile: str) -> None:
 def test_a_replica_holds_the_batch_on_the_device_and_the_next_one() -> None:
     entries = deployments("local")
     assert entries["hrnet"]["max_ongoing_requests"] == ongoing_requests(12) >= 24
+
+
+def scaled(**autoscaling: object) -> Profile:
+    """The packaged local profile with another autoscaling of hrnet."""
+    loaded = load_profile(packaged_configs(), "local")
+    autoscaled = Autoscaling.model_validate(autoscaling)
+    hrnet = loaded.models["hrnet"].model_copy(update={"autoscaling": autoscaled})
+    return loaded.model_copy(update={"models": {**loaded.models, "hrnet": hrnet}})
+
+
+def test_the_load_that_autoscaling_aims_at_follows_from_the_batch_size() -> None:
+    entries = deployments("local")
+    targets = {
+        name: entry["autoscaling_config"]["target_ongoing_requests"]  # type: ignore[index]
+        for name, entry in entries.items()
+        if name != "ingress"
+    }
+    assert targets == {"hrnet": 18, "resunet_small": 5, "resunet_advanced": 2}
+    for batch in range(1, 257):
+        assert batch < target_requests(batch) < ongoing_requests(batch)
+
+
+def test_autoscaling_of_a_model_reaches_serve() -> None:
+    entry = deployments(scaled(max_replicas=3, target_ongoing_requests=7, look_back_period_s=12))
+    config = entry["hrnet"]["autoscaling_config"]
+    assert config == {
+        "min_replicas": 1,
+        "max_replicas": 3,
+        "target_ongoing_requests": 7,
+        "look_back_period_s": 12,
+        "upscale_delay_s": 10,
+        "downscale_delay_s": 300,
+    }
+    assert entry["hrnet"]["max_surge_percent"] == 0
+
+
+def test_a_model_that_may_go_to_zero_finds_room_when_it_comes_back() -> None:
+    profile = scaled(min_replicas=0)
+    config = deployments(profile)["hrnet"]["autoscaling_config"]
+    module, _, name = config["policy"]["policy_function"].partition(":")  # type: ignore[index]
+    assert (module, name) == (scale_to_zero.__module__, scale_to_zero.__name__)
+    assert required_cpus(profile) == required_cpus(load_profile(packaged_configs(), "local"))
 
 
 def test_gpu_shares_reach_ray() -> None:
