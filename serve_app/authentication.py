@@ -1,5 +1,6 @@
 """ASGI middleware that lets only holders of a key in, and remembers who it was."""
 
+import math
 from contextvars import ContextVar
 
 from starlette.datastructures import Headers
@@ -22,6 +23,12 @@ def tenant() -> str:
     """Name of the key of the request at hand; ``default`` on a service without keys."""
     current = _current.get()
     return current[0].name if current else ANYBODY
+
+
+def counts_pixels() -> bool:
+    """Whether pixels are counted against the key of the request at hand."""
+    current = _current.get()
+    return current is not None and current[0].megapixels_per_minute is not None
 
 
 def use_pixels(pixels: int) -> None:
@@ -51,7 +58,8 @@ class Authentication:
     Args:
         app: The application within.
         keys: The keys that are accepted; None lets everybody in.
-        retry_after: Seconds for the Retry-After header of 429.
+        retry_after: Fewest seconds in the Retry-After header of 429; a key in debt is told to
+            come back when it is paid.
     """
 
     def __init__(self, app: ASGIApp, keys: KeyRing | None, retry_after: int) -> None:
@@ -66,13 +74,16 @@ class Authentication:
         if keys is None or scope["type"] != "http" or _path_below_prefix(scope) in _OPEN_PATHS:
             await self.app(scope, receive, send)
             return
+        wait = 0.0
         try:
             key = _authenticate(keys, Headers(scope=scope))
             # Reading is free; what counts is what makes work.
             if scope["method"] == "POST":
+                wait = self._allowances.seconds_until_free(key)
                 self._allowances.begin(key)
         except ServiceError as error:
-            await error_response(error, self._retry_after)(scope, receive, send)
+            retry_after = max(self._retry_after, math.floor(wait) + 1)
+            await error_response(error, retry_after)(scope, receive, send)
             return
         token = _current.set((key, self._allowances))
         try:

@@ -1,8 +1,10 @@
 """Takes the files of a new job while they arrive: few in memory, all durable at the end."""
 
 from deployments.errors import InvalidFields, InvalidRequest, PayloadTooLarge
+from deployments.inference.images.limits import ImageLimits
 from deployments.jobs.records import NewImage
 from serve_app.archives import ArchiveEntry, ArchiveLimits
+from serve_app.authentication import counts_pixels
 from serve_app.jobs_service import JobsService
 from serve_app.multipart import Upload
 from serve_app.settings import Settings
@@ -17,6 +19,9 @@ _GROUP_FILES = 64
 class JobUpload:
     """The images of one new job: single files, or all files of one ZIP file.
 
+    Attributes:
+        pixels: What the images of this job declare, where the pixels of its key are counted.
+
     Args:
         jobs: Where the files go.
         settings: Limits.
@@ -29,6 +34,8 @@ class JobUpload:
             max_entry_bytes=settings.max_file_bytes,
             max_bytes=settings.max_job_bytes,
         )
+        self._image_limits = ImageLimits(max_pixels=settings.max_image_pixels)
+        self.pixels = 0
         self._images: list[NewImage] = []
         self._group: list[tuple[str, bytes]] = []
         self._group_bytes = 0
@@ -87,7 +94,10 @@ class JobUpload:
 
     async def _store_group(self) -> None:
         if self._group:
-            refs = await self._jobs.save([data for _, data in self._group])
+            contents = [data for _, data in self._group]
+            if counts_pixels():
+                self.pixels += await self._jobs.count_pixels(contents, self._image_limits)
+            refs = await self._jobs.save(contents)
             self._images += [
                 NewImage(name, ref) for (name, _), ref in zip(self._group, refs, strict=True)
             ]

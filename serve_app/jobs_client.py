@@ -21,6 +21,8 @@ from ray.serve.exceptions import (
 from ray.serve.handle import DeploymentHandle
 
 from deployments.errors import Overloaded, ServiceError, StoreUnavailable
+from deployments.inference.images.declared import count_pixels
+from deployments.inference.images.limits import ImageLimits
 from deployments.inference.sandbox import Sandbox
 from deployments.job_events import Followed
 from deployments.job_results import Rendering
@@ -42,7 +44,7 @@ class JobsClient:
     """The application ``jobs`` as the ingress sees it.
 
     Args:
-        sandbox: Where archives are read.
+        sandbox: Where archives and headers of images are read.
     """
 
     def __init__(self, sandbox: Sandbox) -> None:
@@ -56,6 +58,10 @@ class JobsClient:
     async def read_archive(self, path: Path, entries: Sequence[ArchiveEntry]) -> list[bytes]:
         """Unpack files of an archive; see ``JobsService``."""
         return await self._sandbox.run(read_entries, path, entries)
+
+    async def count_pixels(self, contents: Sequence[bytes], limits: ImageLimits) -> int:
+        """Add up the pixels of files; see ``JobsService``."""
+        return await self._sandbox.run(count_pixels, contents, limits)
 
     async def save(self, contents: Sequence[bytes]) -> list[str]:
         """Store files; see ``JobsService``."""

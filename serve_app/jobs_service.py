@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+from deployments.inference.images.limits import ImageLimits
 from deployments.job_events import Followed
 from deployments.job_results import Rendering
 from deployments.jobs.records import Image, Job, NewJob
@@ -27,6 +28,10 @@ class JobsService(Protocol):
 
     async def read_archive(self, path: Path, entries: Sequence[ArchiveEntry]) -> list[bytes]:
         """Run ``serve_app.archives.read_entries`` in a child process."""
+        ...
+
+    async def count_pixels(self, contents: Sequence[bytes], limits: ImageLimits) -> int:
+        """Run ``deployments.inference.images.declared.count_pixels`` in a child process."""
         ...
 
     async def save(self, contents: Sequence[bytes]) -> list[str]:

@@ -38,10 +38,15 @@ class Allowance:
     def use(self, amount: float) -> None:
         """Take an amount out, even if that leaves a debt.
 
-        An image's pixels are known only when it is decoded; so a use is never refused, but
-        the next request is, until the debt is paid.
+        Pixels are known only when an image is decoded or all images of a job have arrived, and
+        a job may hold more than a bucket; so a use is never refused, but the next request is,
+        until the debt is paid.
         """
         self._level = self.level - amount
+
+    def seconds_until(self, level: float) -> float:
+        """How long it takes until so much is there if nothing more is taken out."""
+        return max(0.0, level - self.level) / self._size * _MINUTE_S
 
 
 class KeyAllowances:
@@ -73,8 +78,19 @@ class KeyAllowances:
                     "a minute"
                 )
 
+    def seconds_until_free(self, key: ApiKey) -> float:
+        """How long ``begin`` will refuse a key that does nothing meanwhile."""
+        waits = [0.0]
+        if key.requests_per_minute is not None:
+            requests = self._bucket(self._requests, key.name, key.requests_per_minute)
+            waits.append(requests.seconds_until(1))
+        if key.megapixels_per_minute is not None:
+            pixels = self._bucket(self._megapixels, key.name, key.megapixels_per_minute)
+            waits.append(pixels.seconds_until(0))
+        return max(waits)
+
     def use_pixels(self, key: ApiKey, pixels: int) -> None:
-        """Count the pixels of a decoded image."""
+        """Count the pixels of a decoded image, or those of all images of a job."""
         if key.megapixels_per_minute is not None:
             bucket = self._bucket(self._megapixels, key.name, key.megapixels_per_minute)
             bucket.use(pixels / 1e6)

@@ -13,7 +13,7 @@ from deployments.errors import InvalidFields, InvalidRequest, UnknownModel
 from deployments.jobs.records import NewJob
 from deployments.mail.address import RecipientPolicy
 from deployments.mail.settings import MailSettings
-from serve_app.authentication import tenant
+from serve_app.authentication import tenant, use_pixels
 from serve_app.job_schemas import ImagePage, JobForm, Page, images_page, job_answer
 from serve_app.job_upload import JobUpload
 from serve_app.jobs_service import JobsService
@@ -58,7 +58,7 @@ class JobRoutes:
             form = self._validate(await self._read(request, upload))
             # A key of our own makes the call repeatable where the client sent none.
             key = request.headers.get("idempotency-key") or f"generated-{uuid.uuid4()}"
-            job, _ = await self._jobs.create(
+            job, created = await self._jobs.create(
                 NewJob(
                     tenant=tenant(),
                     model=form.model,
@@ -71,6 +71,8 @@ class JobRoutes:
                     idempotency_key=key,
                 )
             )
+        if created:
+            use_pixels(upload.pixels)
         base = jobs_base(request)
         return json_response(job_answer(job, base), 202, {"Location": f"{base}/{job.id}"})
 

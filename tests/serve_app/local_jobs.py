@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from deployments.inference.images.declared import count_pixels
+from deployments.inference.images.limits import ImageLimits
 from deployments.job_events import Followed, JobFollower
 from deployments.job_metrics import summarise
 from deployments.job_results import Rendering, render
@@ -29,6 +31,9 @@ class LocalJobs:
 
     async def read_archive(self, path: Path, entries: Sequence[ArchiveEntry]) -> list[bytes]:
         return read_entries(path, entries)
+
+    async def count_pixels(self, contents: Sequence[bytes], limits: ImageLimits) -> int:
+        return count_pixels(contents, limits)
 
     async def save(self, contents: Sequence[bytes]) -> list[str]:
         self.saved.append(len(contents))

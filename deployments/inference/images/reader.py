@@ -1,6 +1,6 @@
 """Decodes an uploaded file to RGB. Runs in a child process: see `sandbox`.
 
-The header is checked first (`header`, `tiff_header`), then Pillow decodes PNG, JPEG and BMP,
+The header is checked first (`declared`), then Pillow decodes PNG, JPEG and BMP,
 and tifffile decodes TIFF. Pillow keeps only the high byte of 16-bit colour, so PNG files of
 that depth go through libpng (imagecodecs).
 
@@ -18,17 +18,11 @@ import tifffile
 from PIL import Image
 
 from deployments.errors import ImageTooLarge, InvalidImage, ServiceError
-from deployments.inference.images.header import (
-    Format,
-    check_size,
-    detect_format,
-    read_bmp_header,
-    read_jpeg_header,
-    read_png_header,
-)
+from deployments.inference.images.declared import read_header
+from deployments.inference.images.header import Format, detect_format
 from deployments.inference.images.limits import ImageLimits
 from deployments.inference.images.samples import to_uint8
-from deployments.inference.images.tiff_header import TiffHeader, read_tiff_header
+from deployments.inference.images.tiff_header import TiffHeader
 from deployments.inference.types import UInt8Array
 
 # `check_size` stands in for Pillow's own limit, which only warns up to twice its value.
@@ -72,13 +66,9 @@ def read_image(data: bytes, limits: ImageLimits) -> UInt8Array:
 
 def _decode(data: bytes, image_format: Format, limits: ImageLimits) -> tuple[UInt8Array, int]:
     """Return uint8 (H, W, 3) and the EXIF orientation."""
-    if image_format == "TIFF":
-        tiff_header = read_tiff_header(data, limits)
-        check_size(tiff_header, limits)
-        return _decode_tiff(data, tiff_header), tiff_header.orientation
-    read_header = {"PNG": read_png_header, "JPEG": read_jpeg_header, "BMP": read_bmp_header}
-    header = read_header[image_format](data)
-    check_size(header, limits)
+    header = read_header(data, image_format, limits)
+    if isinstance(header, TiffHeader):
+        return _decode_tiff(data, header), header.orientation
     with Image.open(io.BytesIO(data), formats=[image_format]) as image:
         if image.size != (header.width, header.height):
             raise InvalidImage(f"The {image_format} image declares two sizes.")
