@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, and_, func, insert, or_, select, tuple_, update
+from sqlalchemy import Row, Select, and_, func, insert, or_, select, tuple_, update
 
 from deployments.errors import Conflict, NotFound
 from deployments.jobs.clock import Clock
@@ -44,20 +44,10 @@ class Outbox:
         Mails of a dead sender are claimed again. Those past their expiry are claimed too: the
         sender gives them up, and tells.
         """
-        now = self._clock()
-        free = or_(
-            outbox.c.state.in_([MailState.QUEUED, MailState.DEFERRED]),
-            and_(outbox.c.state == MailState.SENDING, outbox.c.lease_until <= now),
-        )
-        due = (
-            select(outbox.c.id)
-            .where(free, outbox.c.next_attempt_at <= now)
-            .order_by(outbox.c.next_attempt_at, outbox.c.id)
-            .limit(limit)
-            .with_for_update(skip_locked=True)
-        )
         async with self._database.write() as connection:
-            due_ids = (await connection.execute(due)).scalars().all()
+            # Not before: the time spent waiting for the lock must not be taken off the lease.
+            now = self._clock()
+            due_ids = (await connection.execute(_due(now, limit))).scalars().all()
             statement = (
                 update(outbox)
                 .where(outbox.c.id.in_(due_ids))
@@ -168,6 +158,21 @@ class Outbox:
         )
         async with self._database.write() as connection:
             return (await connection.execute(statement)).rowcount == 1
+
+
+def _due(now: datetime, limit: int) -> Select[tuple[str]]:
+    """Ids of the mails that may be claimed, locked against other claims."""
+    free = or_(
+        outbox.c.state.in_([MailState.QUEUED, MailState.DEFERRED]),
+        and_(outbox.c.state == MailState.SENDING, outbox.c.lease_until <= now),
+    )
+    return (
+        select(outbox.c.id)
+        .where(free, outbox.c.next_attempt_at <= now)
+        .order_by(outbox.c.next_attempt_at, outbox.c.id)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
 
 
 def _finished(state: MailState, now: datetime, reply: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 
 from deployments.errors import Conflict, NotFound
+from deployments.jobs.database import Database
 from deployments.jobs.records import MailLease
 from deployments.jobs.states import MailState
 from deployments.jobs.store import MAIL_EXPIRY, JobStore
@@ -68,6 +69,23 @@ async def test_a_mail_whose_sender_died_is_claimed_again_and_the_sender_is_fence
     assert (await store.outbox.counts())[MailState.SENDING] == 1
     assert await other_store.outbox.mark_sent(new.token, "250")
     assert not await other_store.outbox.mark_dead(new.token, "550")
+
+
+async def test_the_lease_of_a_claim_that_had_to_wait_begins_when_it_is_served(
+    store: JobStore, clock: FakeClock, database_url: str
+) -> None:
+    await owe(store, "a@x.cz")
+    other = Database(database_url)
+    async with other.write():
+        # On SQLite it waits for this writer, on PostgreSQL for its own connection.
+        waiting = asyncio.create_task(claim(store))
+        await asyncio.sleep(0)
+        clock.advance(50)
+    await other.close()
+    [lease] = await waiting
+    assert lease.lease_until == clock.now + LEASE
+    clock.advance(59)
+    assert await claim(store) == []
 
 
 async def test_two_notifiers_share_the_mails(store: JobStore, other_store: JobStore) -> None:
