@@ -12,13 +12,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Protocol, cast
+from typing import Protocol, cast
 
 import fsspec
 
-from deployments.errors import ConfigurationError, InsufficientStorage, NotFound, StoreUnavailable
+from deployments.errors import (
+    ConfigurationError,
+    InsufficientStorage,
+    NotFound,
+    ServiceError,
+    StoreUnavailable,
+)
 
 _REF = re.compile(r"[0-9a-f]{64}")
+_NOT_FOUND = "there is no such file"
+_NO_ANSWER = "the file store does not answer"
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -35,21 +43,25 @@ class FileStore(Protocol):
 
         Raises:
             InsufficientStorage: The disk is full; nothing is left behind.
-            StoreUnavailable: The bucket does not answer.
+            StoreUnavailable: The folder or bucket does not answer.
         """
         ...
 
-    def open(self, ref: str) -> IO[bytes]:
-        """Open a file for reading.
+    def read(self, ref: str) -> bytes:
+        """Return a whole file.
 
         Raises:
             NotFound: There is no such file.
-            StoreUnavailable: The bucket does not answer.
+            StoreUnavailable: The folder or bucket does not answer.
         """
         ...
 
     def delete(self, ref: str) -> None:
-        """Delete a file; deleting one that is not there is no error."""
+        """Delete a file; deleting one that is not there is no error.
+
+        Raises:
+            StoreUnavailable: The folder or bucket does not answer.
+        """
         ...
 
     def delete_abandoned(self, before: datetime) -> None:
@@ -89,7 +101,7 @@ class _LocalFiles:
     def put(self, data: bytes) -> str:
         ref = content_ref(data)
         path = self._path(ref)
-        with _disk_full_translated():
+        with _folder_errors():
             if not path.exists():
                 self._write(data, path)
             # Also when another process has just renamed it: its syncs may be still to come.
@@ -97,14 +109,16 @@ class _LocalFiles:
             _sync_folder(self._root)
         return ref
 
-    def open(self, ref: str) -> IO[bytes]:
-        try:
-            return self._path(ref).open("rb")
-        except FileNotFoundError:
-            raise NotFound("there is no such file") from None
+    def read(self, ref: str) -> bytes:
+        with _folder_errors():
+            try:
+                return self._path(ref).read_bytes()
+            except FileNotFoundError:
+                raise NotFound(_NOT_FOUND) from None
 
     def delete(self, ref: str) -> None:
-        self._path(ref).unlink(missing_ok=True)
+        with _folder_errors():
+            self._path(ref).unlink(missing_ok=True)
 
     def delete_abandoned(self, before: datetime) -> None:
         for path in self._incoming.iterdir():
@@ -141,23 +155,23 @@ class _BucketFiles:
 
     def put(self, data: bytes) -> str:
         ref = content_ref(data)
-        try:
-            self._system.pipe_file(self._path(ref), data)
-        except OSError as error:
-            raise StoreUnavailable("the file store does not answer") from error
+        path = self._path(ref)
+        with _bucket_errors():
+            self._system.pipe_file(path, data)
         return ref
 
-    def open(self, ref: str) -> IO[bytes]:
-        try:
-            return cast(IO[bytes], self._system.open(self._path(ref), "rb"))
-        except FileNotFoundError:
-            raise NotFound("there is no such file") from None
-        except OSError as error:
-            raise StoreUnavailable("the file store does not answer") from error
+    def read(self, ref: str) -> bytes:
+        path = self._path(ref)
+        with _bucket_errors():
+            try:
+                return cast(bytes, self._system.cat_file(path))
+            except FileNotFoundError:
+                raise NotFound(_NOT_FOUND) from None
 
     def delete(self, ref: str) -> None:
-        with suppress(FileNotFoundError):
-            self._system.rm_file(self._path(ref))
+        path = self._path(ref)
+        with _bucket_errors(), suppress(FileNotFoundError):
+            self._system.rm_file(path)
 
     def delete_abandoned(self, before: datetime) -> None:
         """Nothing to do: in a bucket an upload that was cut off leaves no object."""
@@ -169,7 +183,7 @@ class _BucketFiles:
 def _checked(ref: str) -> str:
     """Return the ref: only such names ever become part of a path."""
     if not _REF.fullmatch(ref):
-        raise NotFound("there is no such file")
+        raise NotFound(_NOT_FOUND)
     return ref
 
 
@@ -194,10 +208,22 @@ def _sync_folder(folder: Path) -> None:
 
 
 @contextmanager
-def _disk_full_translated() -> Iterator[None]:
+def _folder_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
         if error.errno in _DISK_FULL:
             raise InsufficientStorage("the disk of the job store is full") from error
+        raise StoreUnavailable(f"{_NO_ANSWER}: {error.strerror}") from error
+
+
+@contextmanager
+def _bucket_errors() -> Iterator[None]:
+    try:
+        yield
+    except ServiceError:
         raise
+    except Exception as error:
+        # Refusals are OSErrors, but what drivers raise for a server that is away has no base
+        # in common: botocore's, aiohttp's, google's.
+        raise StoreUnavailable(f"{_NO_ANSWER}: {type(error).__name__}") from error

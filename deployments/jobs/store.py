@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from typing import IO, Self
+from typing import Self
 
 from deployments.jobs.clock import Clock, utc_now
 from deployments.jobs.database import Database
@@ -90,7 +90,7 @@ class JobStore:
 
         Raises:
             InsufficientStorage: The disk is full. Files stored before stay intact.
-            StoreUnavailable: The database does not answer.
+            StoreUnavailable: The database, the folder or the bucket does not answer.
         """
         refs = await asyncio.to_thread(lambda: [content_ref(data) for data in contents])
         sizes = {ref: len(data) for ref, data in zip(refs, contents, strict=True)}
@@ -104,21 +104,9 @@ class JobStore:
 
         Raises:
             NotFound: There is no such file.
+            StoreUnavailable: The folder or bucket does not answer.
         """
-
-        def read() -> bytes:
-            with self._files.open(ref) as file:
-                return file.read()
-
-        return await asyncio.to_thread(read)
-
-    async def open_file(self, ref: str) -> IO[bytes]:
-        """Return a file opened for reading; its calls block.
-
-        Raises:
-            NotFound: There is no such file.
-        """
-        return await asyncio.to_thread(self._files.open, ref)
+        return await asyncio.to_thread(self._files.read, ref)
 
     async def delete_expired(self, keep: timedelta) -> Deleted:
         """Delete what ended longer ago than ``keep``, and the files that nothing names."""

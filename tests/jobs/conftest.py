@@ -12,6 +12,7 @@ from deployments.jobs.store import JobStore
 from deployments.jobs.upgrade import upgrade
 from tests.jobs.helpers import FakeClock
 from tests.jobs.postgres_server import PostgresServer, postgres_server
+from tests.jobs.s3_server import S3Server, s3_server
 
 _numbers = itertools.count()
 
@@ -20,6 +21,22 @@ _numbers = itertools.count()
 def postgres() -> Iterator[PostgresServer]:
     with postgres_server() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3Server]:
+    with s3_server() as server, pytest.MonkeyPatch.context() as environment:
+        for name, value in server.environment.items():
+            environment.setenv(name, value)
+        yield server
+
+
+@pytest.fixture
+def s3_url(s3: S3Server) -> str:
+    """URL of a folder in a new bucket."""
+    bucket = f"bucket{next(_numbers)}"
+    s3.client().create_bucket(Bucket=bucket)
+    return f"s3://{bucket}/jobs"
 
 
 @pytest.fixture(scope="session")
