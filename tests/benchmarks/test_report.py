@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import pytest
 
 from benchmarks import report, tables
-from benchmarks.plot import line_plot
+from benchmarks.plot import Panel, line_plot, time_plot
 from benchmarks.profiles import profile
 from benchmarks.results import latest, record
 from deployments.batch_sizes import load_batch_sizes
@@ -123,6 +123,22 @@ def test_a_plot_shows_every_point() -> None:
     assert heights[0] > heights[1] > heights[2] > heights[3]
 
 
+def test_panels_over_time_lie_below_one_another() -> None:
+    panels = [
+        Panel("clients", {"a": [(0, 0.0), (100, 30.0)]}),
+        Panel("seconds", {"b": [(0, 0.4), (50, 0.0), (100, 0.2)]}),
+    ]
+    drawing = ElementTree.fromstring(time_plot("title", panels))
+    lines = [item.attrib["points"].split() for item in drawing if item.tag.endswith("polyline")]
+    (first, last), below = [[tuple(map(float, at.split(","))) for at in line] for line in lines]
+    assert first[0] < last[0]
+    assert first[1] > last[1]
+    assert [x for x, _ in below] == [first[0], (first[0] + last[0]) / 2, last[0]]
+    assert all(y > first[1] for _, y in below)
+    labels = {item.text for item in drawing if item.tag.endswith("text")}
+    assert {"0", "20", "40", "60", "80", "100", "10", "30", "0.2", "0.4"} <= labels
+
+
 def test_check_names_what_differs_and_writes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,6 +149,7 @@ def test_check_names_what_differs_and_writes_nothing(
         "README.md": ["speed"],
         "docs/batch-optimization-results.md": ["reference", "speed", "batches"],
         "docs/GPU-CONFIGURATION.md": ["reference", "serve", "cold-start"],
+        "docs/autoscaling.md": ["autoscale", "scale-to-zero"],
     }.items():
         blocks = [f"<!-- begin: {name} -->\n<!-- end: {name} -->\n" for name in names]
         (tmp_path / path).write_text("text\n" + "".join(blocks))

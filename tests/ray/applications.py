@@ -104,7 +104,9 @@ async def application(
             while (await client.get(f"/{name}/health")).status_code != 200:
                 await asyncio.sleep(0.1)
         running = Application(f"/{name}", name, service, config, client)
-        await running.until(bool)
+        # A model that begins with no replica has one when somebody asks for it.
+        begins = next(e for e in entry["deployments"] if e["name"] == name)["autoscaling_config"]
+        await running.until(lambda replicas: len(replicas) >= begins["min_replicas"])
         yield running
     finally:
         await asyncio.to_thread(service.cluster.deploy, service.config)
