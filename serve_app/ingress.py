@@ -25,6 +25,7 @@ from serve_app import metrics
 from serve_app.authentication import use_pixels
 from serve_app.directory import ModelDirectory, ModelLimits
 from serve_app.drain import WorkInHand
+from serve_app.exposure import check_http
 from serve_app.jobs_client import JobsClient
 from serve_app.request_metrics import RequestMetrics
 from serve_app.routes import create_app
@@ -40,13 +41,21 @@ class Ingress:
     Args:
         specs: What of each model is fixed, by name, as plain values.
         handles: Handle of each model's deployment, by name.
+        host: Address that the proxies listen on.
+
+    Raises:
+        ConfigurationError: Everybody who reaches that address would be let in.
     """
 
     def __init__(
-        self, specs: dict[str, dict[str, object]], handles: dict[str, DeploymentHandle]
+        self,
+        specs: dict[str, dict[str, object]],
+        handles: dict[str, DeploymentHandle],
+        host: str,
     ) -> None:
         join_serve_logs()
         self._settings = Settings.from_environment()
+        check_http(host, self._settings)
         self._specs = {name: ModelSpec.model_validate(spec) for name, spec in specs.items()}
         self._clients = {name: ModelClient(name, handle) for name, handle in handles.items()}
         self._directory = ModelDirectory(self._specs, self._clients)

@@ -20,6 +20,9 @@ from serve_app.settings import ENV_PREFIX, Settings
 RAY_SERVICE = "spheroserve"
 WEIGHTS_DIR = "/weights"
 SERVE_PORT = 8000
+# A proxy prefers the ingress of its own node: with one on each of two workers, the loss of a worker
+# costs nothing of what came through the other.
+INGRESSES = 2
 
 PATCHES = {
     "gpu": Path("base/serve-config.yaml"),
@@ -55,7 +58,8 @@ def render_patches(configs: Path, env_file: Path | None = None) -> dict[Path, st
     for profile, path in PATCHES.items():
         loaded = load_profile(configs, profile, {"SPHEROSERVE_WEIGHTS_DIR": WEIGHTS_DIR})
         # In a pod the port is guarded by the NetworkPolicy and by API keys.
-        patches[path] = patch_text(render(loaded, settings, "0.0.0.0", SERVE_PORT))
+        config = render(loaded, settings, "0.0.0.0", SERVE_PORT, INGRESSES)
+        patches[path] = patch_text(config)
     return patches
 
 

@@ -1,6 +1,5 @@
 """Checks a profile before anything starts, so that a fault is one sentence and not a wait."""
 
-import ipaddress
 from pathlib import Path
 
 import torch
@@ -13,7 +12,6 @@ from deployments.inference.memory.limits import check_gpu_shares
 from deployments.inference.models import resolve_model
 from deployments.job_settings import JobSettings
 from deployments.mail.settings import MailSettings
-from serve_app.settings import Settings
 
 
 def check_profile(profile: Profile) -> list[str]:
@@ -37,23 +35,6 @@ def check_jobs() -> None:
     """
     JobSettings.from_environment().check(nodes=1)
     MailSettings()
-
-
-def check_exposure(host: str, settings: Settings) -> None:
-    """Refuse to listen beyond this machine for everybody, unless told so.
-
-    Raises:
-        ConfigurationError: There are no API keys, and nobody said that this is meant.
-    """
-    try:
-        local = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        local = False
-    if not local and settings.api_keys_file is None and not settings.allow_anonymous:
-        raise ConfigurationError(
-            f"listening on {host} lets everybody in who reaches it: set SPHEROSERVE_API_KEYS_FILE, "
-            "or SPHEROSERVE_ALLOW_ANONYMOUS=true if that is meant"
-        )
 
 
 def check_devices(profile: Profile) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from deployments.config import ModelConfig, Profile
 from deployments.job_worker import JobLimits
+from serve_app.exposure import Exposure
 from serve_app.settings import Settings
 
 INFERENCE = "inference"
@@ -32,7 +33,9 @@ _DRAIN_S = 6
 PROXY_HEALTH_CHECK_PERIOD_S = 2
 
 
-def render(profile: Profile, settings: Settings, host: str, port: int) -> dict[str, Any]:
+def render(
+    profile: Profile, settings: Settings, host: str, port: int, ingresses: int = 1
+) -> dict[str, Any]:
     """Return the configuration as plain values, ready for YAML or JSON.
 
     Args:
@@ -40,8 +43,10 @@ def render(profile: Profile, settings: Settings, host: str, port: int) -> dict[s
         settings: Settings of the HTTP edge.
         host: Address that the proxy listens on.
         port: Port that the proxy listens on.
+        ingresses: Replicas of the ingress, which Serve spreads over the nodes.
     """
     specs = {name: model.spec().model_dump() for name, model in profile.models.items()}
+    exposure = Exposure(host=host, allow_open_cluster=settings.allow_open_cluster).model_dump()
     return {
         "proxy_location": "EveryNode",
         "http_options": {
@@ -60,10 +65,10 @@ def render(profile: Profile, settings: Settings, host: str, port: int) -> dict[s
                 "name": INFERENCE,
                 "route_prefix": "/",
                 "import_path": "serve_app.app:build_inference",
-                "args": {"models": specs},
+                "args": {"models": specs, "exposure": exposure},
                 "deployments": [
                     *(_model(name, profile, settings) for name in profile.models),
-                    _ingress(profile),
+                    _ingress(profile, ingresses),
                 ],
             },
             {
@@ -74,6 +79,7 @@ def render(profile: Profile, settings: Settings, host: str, port: int) -> dict[s
                     "models": specs,
                     "limits": _job_limits(settings).model_dump(),
                     "inference": INFERENCE,
+                    "exposure": exposure,
                 },
                 "deployments": [_single(JOBS, JOBS_CPUS), _single(NOTIFIER, NOTIFIER_CPUS)],
             },
@@ -140,7 +146,7 @@ def _autoscaling(model: ModelConfig, batch_size: int) -> dict[str, Any]:
     }
 
 
-def _ingress(profile: Profile) -> dict[str, Any]:
+def _ingress(profile: Profile, replicas: int) -> dict[str, Any]:
     sizes = {name: profile.batch_sizes.of(name) for name in profile.models}
     return {
         "name": INGRESS,
@@ -155,7 +161,7 @@ def _ingress(profile: Profile) -> dict[str, Any]:
         },
         # An ingress replica only waits; its limit is memory, which the body limit bounds.
         "max_ongoing_requests": 256,
-        "num_replicas": 1,
+        "num_replicas": replicas,
         "ray_actor_options": {"num_cpus": INGRESS_CPUS},
         "health_check_period_s": _HEALTH_CHECK_PERIOD_S,
         "health_check_timeout_s": _HEALTH_CHECK_TIMEOUT_S,

@@ -115,6 +115,10 @@ class Settings(BaseSettings):
         default=False,
         description="Listen beyond this machine although there is no file of API keys.",
     )
+    allow_open_cluster: bool = Field(
+        default=False,
+        description="Run on a Ray cluster that other machines reach and that asks for no token.",
+    )
 
     metrics_convention: MetricsConvention = Field(
         default="2026",

@@ -34,13 +34,14 @@ def up(
     _set_on_signal(stopped)
 
     # Ray takes seconds to import; what can be refused is refused before.
-    from serve_app.preflight import check_exposure, check_jobs, check_profile
+    from serve_app.exposure import check_http
+    from serve_app.preflight import check_jobs, check_profile
     from serve_app.settings import Settings
 
     settings = Settings.from_environment()
     # Ray's processes inherit this environment.
     os.environ.update(serve_variables(os.environ))
-    check_exposure(host, settings)
+    check_http(host, settings)
     loaded = load_profile(directory, profile)
     check_profile(loaded)
     loaded = with_measured_sizes(loaded, directory, tuned)

@@ -5,8 +5,7 @@ import pytest
 from deployments.config import Profile, load_profile, packaged_configs
 from deployments.errors import ConfigurationError, WeightsError
 from deployments.inference.memory.limits import check_gpu_shares
-from serve_app.preflight import check_exposure, check_profile, gpu_shares
-from serve_app.settings import Settings
+from serve_app.preflight import check_profile, gpu_shares
 
 
 def local(**changes: object) -> Profile:
@@ -50,16 +49,3 @@ def test_three_shares_of_a_gpu_fit_and_four_do_not() -> None:
     check_gpu_shares(shares, 1)
     with pytest.raises(ConfigurationError, match=r"by 0\.20"):
         check_gpu_shares({**shares, "fourth": 0.3}, 1)
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
-def test_this_machine_needs_no_keys(host: str) -> None:
-    check_exposure(host, Settings())
-
-
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", "lab.example.org"])
-def test_the_outside_does_unless_told_otherwise(host: str) -> None:
-    with pytest.raises(ConfigurationError, match="SPHEROSERVE_API_KEYS_FILE"):
-        check_exposure(host, Settings())
-    check_exposure(host, Settings(allow_anonymous=True))
-    check_exposure(host, Settings(api_keys_file=Path("keys.json")))
