@@ -1,6 +1,8 @@
 """The HTTP endpoints of jobs on a real store; the images are worked on by the test."""
 
+import errno
 import io
+import os
 import zipfile
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -106,6 +108,24 @@ async def test_a_job_is_stored_before_it_is_answered(
     assert answer["state"] == "queued"
     assert answer["progress"] == {"done": 0, "total": 2}
     assert answer["outputs"] == ["json", "masks", "metrics"]
+
+
+async def test_a_full_disk_is_507_and_what_was_accepted_stays(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accepted = await send(client)
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        refused = await client.post(JOBS, files=images(b"c", b"d"))
+    assert refused.status_code == 507
+    assert isinstance(refused.json()["detail"], str)
+    listed = (await client.get(JOBS)).json()["jobs"]
+    assert [job["id"] for job in listed] == [accepted["id"]]
+    await send(client, b"c", b"d")
 
 
 async def test_many_files_are_stored_in_few_calls(
