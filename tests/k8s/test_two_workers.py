@@ -1,0 +1,64 @@
+"""The component that keeps the service alive when a worker's node is lost."""
+
+
+import pytest
+import yaml
+
+from serve_app.serve_config import PROXY_HEALTH_CHECK_PERIOD_S
+from tests.k8s.rendered import (
+    Manifest,
+    kustomize,
+    make_site,
+    ray_groups,
+    serve_config,
+    worker,
+)
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> list[Manifest]:
+    """The overlay for production with the component."""
+    k8s = make_site(tmp_path_factory.mktemp("two"))
+    path = k8s / "overlays" / "green" / "kustomization.yaml"
+    overlay = yaml.safe_load(path.read_text())
+    overlay["components"].append("../../components/two-workers")
+    path.write_text(yaml.safe_dump(overlay))
+    return kustomize(path.parent)
+
+
+def test_there_are_two_workers_from_the_start(two: list[Manifest]) -> None:
+    group = worker(two)
+    assert (group["replicas"], group["minReplicas"]) == (2, 2)
+    assert group["maxReplicas"] >= 2
+
+
+def test_each_finds_an_ingress(two: list[Manifest]) -> None:
+    config = serve_config(two)
+    # A proxy on every node; Serve spreads the replicas behind them.
+    assert config["proxy_location"] == "EveryNode"
+    (ingress,) = (
+        entry for entry in config["applications"][0]["deployments"] if entry["name"] == "ingress"
+    )
+    assert ingress["num_replicas"] == worker(two)["minReplicas"]
+
+
+def test_what_ran_on_one_fits_on_the_other(two: list[Manifest]) -> None:
+    (container,) = worker(two)["template"]["spec"]["containers"]
+    entries = [
+        entry
+        for application in serve_config(two)["applications"]
+        for entry in application["deployments"]
+    ]
+    least = [entry.get("autoscaling_config", {}).get("min_replicas", 1) for entry in entries]
+    shares = [entry["ray_actor_options"].get("num_gpus", 0) for entry in entries]
+    needed = sum(share * number for share, number in zip(shares, least, strict=True))
+    assert needed <= int(container["resources"]["limits"]["nvidia.com/gpu"])
+
+
+def test_the_controller_notices_a_dead_proxy_soon(manifests: list[Manifest]) -> None:
+    (head,) = ray_groups(manifests)["head"]["template"]["spec"]["containers"]
+    variables = {entry["name"]: entry["value"] for entry in head["env"]}
+    period = variables["RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S"]
+    assert period == str(PROXY_HEALTH_CHECK_PERIOD_S)
+    # On a loaded worker a proxy takes longer to start than Serve's 5 s.
+    assert float(variables["RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S"]) >= 30
