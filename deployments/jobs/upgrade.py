@@ -1,12 +1,17 @@
 """Brings a database to the schema of this version."""
 
+import asyncio
+import fcntl
+import os
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, text
 
-from deployments.errors import ConfigurationError
+from deployments.errors import ConfigurationError, StoreUnavailable
 from deployments.jobs.database import Database
 from deployments.jobs.files import make_folder
 
@@ -27,7 +32,7 @@ async def upgrade(database_url: str) -> None:
     """
     database = Database(database_url)
     if database.is_sqlite:
-        _create_folder(database.engine.url.database)
+        await asyncio.to_thread(_create_file, Path(database.engine.url.database or "").absolute())
     try:
         async with database.write() as connection:
             if not database.is_sqlite:
@@ -47,13 +52,27 @@ def alembic_config(connection: Connection) -> Config:
     return config
 
 
-def _create_folder(database: str | None) -> None:
+def _create_file(path: Path) -> None:
+    """Make the file of a SQLite database and set its journal mode, which stays in it.
+
+    SQLite does not wait for the lock that the mode takes, so processes that start at once take
+    turns here.
+    """
     try:
-        make_folder(Path(database or "").absolute().parent)
+        make_folder(path.parent)
+        folder = os.open(path.parent, os.O_RDONLY)
     except OSError as error:
         raise ConfigurationError(
             f"the folder of the database cannot be made: {error.strerror}"
         ) from error
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+    except sqlite3.OperationalError as error:
+        raise StoreUnavailable(f"the job store cannot be opened: {error}") from error
+    finally:
+        os.close(folder)
 
 
 def _upgrade(connection: Connection) -> None:

@@ -1,6 +1,8 @@
 """Migrations: they make the schema of the code, once, whoever starts first."""
 
 import asyncio
+import fcntl
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -71,6 +73,27 @@ def test_processes_that_start_at_once_all_come_up(empty_url: str) -> None:
         process.stdin.close()
     assert [process.wait(60) for process in processes] == [0, 0]
     assert asyncio.run(tables(empty_url)) >= set(metadata.tables)
+
+
+def test_processes_take_turns_to_make_a_sqlite_file(tmp_path: Path) -> None:
+    # SQLite itself does not wait for the lock that its journal mode takes: "database is locked".
+    url = f"sqlite:///{tmp_path}/jobs.db"
+    folder = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_EX)
+    process = subprocess.Popen([sys.executable, "-c", _UPGRADE, url], stdin=subprocess.DEVNULL)
+    try:
+        while not _waits_for_a_lock(process.pid):
+            assert process.poll() is None, "it went ahead"
+        assert list(tmp_path.iterdir()) == []
+    finally:
+        os.close(folder)
+    assert process.wait(60) == 0
+    assert asyncio.run(tables(url)) >= set(metadata.tables)
+
+
+def _waits_for_a_lock(pid: int) -> bool:
+    lines = Path("/proc/locks").read_text().splitlines()
+    return any("-> FLOCK" in line and str(pid) in line.split() for line in lines)
 
 
 async def test_the_migrations_can_be_undone(empty_url: str) -> None:
