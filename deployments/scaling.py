@@ -1,4 +1,4 @@
-"""When a model may go to zero replicas.
+"""How many replicas a model wants: Serve's policy, and none where nobody asks for the model.
 
 Serve scales on the requests under way, averaged over the look-back period, and lets the
 last replica go when there were none at all. There always are some: the ingress, the jobs and the
@@ -44,10 +44,10 @@ class Idleness:
         return 0.0 if self._at_work else time.monotonic() - self._since
 
 
-def scale_to_zero(ctx: AutoscalingContext) -> tuple[float, dict[str, Any]]:
+def replicas_wanted(ctx: AutoscalingContext) -> tuple[float, dict[str, Any]]:
     """Serve's own policy, except that no replica is wanted where no image came.
 
-    Serve itself applies the limits and the delays to what is returned.
+    Serve itself applies the limits, ``min_replicas`` for one, and the delays to it.
 
     Returns:
         Number of replicas wanted, and a state that is not used.

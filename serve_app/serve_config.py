@@ -15,7 +15,6 @@ INFERENCE = "inference"
 JOBS = "jobs"
 NOTIFIER = "notifier"
 INGRESS = "ingress"
-SCALE_TO_ZERO = "deployments.scaling:scale_to_zero"
 INGRESS_CPUS = 0.25
 JOBS_CPUS = 0.1
 NOTIFIER_CPUS = 0.05
@@ -28,6 +27,9 @@ _KEEP_ALIVE_S = 90
 _HEALTH_CHECK_PERIOD_S = 1
 _HEALTH_CHECK_TIMEOUT_S = 30
 _DRAIN_S = 6
+# The same for every model, whatever its limits: Serve replaces all replicas of an application
+# when a policy in it changes.
+_POLICY = "deployments.scaling:replicas_wanted"
 # Of the proxies, for those who start the controller. A dead one refuses connections until three
 # checks have failed.
 PROXY_HEALTH_CHECK_PERIOD_S = 2
@@ -134,7 +136,6 @@ def target_requests(batch_size: int) -> int:
 
 def _autoscaling(model: ModelConfig, batch_size: int) -> dict[str, Any]:
     scaling = model.autoscaling
-    zero = {"policy": {"policy_function": SCALE_TO_ZERO}} if scaling.min_replicas == 0 else {}
     return {
         "min_replicas": scaling.min_replicas,
         "max_replicas": scaling.max_replicas,
@@ -142,7 +143,7 @@ def _autoscaling(model: ModelConfig, batch_size: int) -> dict[str, Any]:
         "look_back_period_s": scaling.look_back_period_s,
         "upscale_delay_s": scaling.upscale_delay_s,
         "downscale_delay_s": scaling.downscale_delay_s,
-        **zero,
+        "policy": {"policy_function": _POLICY},
     }
 
 

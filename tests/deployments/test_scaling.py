@@ -4,7 +4,7 @@ import pytest
 from ray.serve._private.common import DeploymentID, ReplicaID, TimeStampedValue
 from ray.serve.config import AutoscalingConfig, AutoscalingContext
 
-from deployments.scaling import IDLE_SECONDS, Idleness, scale_to_zero
+from deployments.scaling import IDLE_SECONDS, Idleness, replicas_wanted
 
 MODEL = DeploymentID("hrnet", "inference")
 LOOK_BACK_S = 30.0
@@ -50,7 +50,7 @@ def context(requests: float, *idle: list[float], running: int | None = None) -> 
 
 
 def wanted(ctx: AutoscalingContext) -> float:
-    return scale_to_zero(ctx)[0]
+    return replicas_wanted(ctx)[0]
 
 
 def test_questions_of_the_watchers_keep_no_model() -> None:

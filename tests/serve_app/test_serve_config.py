@@ -2,7 +2,7 @@ import pytest
 from ray.serve.schema import ServeDeploySchema
 
 from deployments.config import Autoscaling, Profile, load_profile, packaged_configs
-from deployments.scaling import scale_to_zero
+from deployments.scaling import replicas_wanted
 from serve_app.serve_config import ongoing_requests, render, required_cpus, target_requests
 from serve_app.settings import Settings
 
@@ -65,6 +65,7 @@ def test_autoscaling_of_a_model_reaches_serve() -> None:
         "look_back_period_s": 12,
         "upscale_delay_s": 10,
         "downscale_delay_s": 300,
+        "policy": deployments("local")["hrnet"]["autoscaling_config"]["policy"],  # type: ignore[index]
     }
     assert entry["hrnet"]["max_surge_percent"] == 0
 
@@ -73,7 +74,9 @@ def test_a_model_that_may_go_to_zero_finds_room_when_it_comes_back() -> None:
     profile = scaled(min_replicas=0)
     config = deployments(profile)["hrnet"]["autoscaling_config"]
     module, _, name = config["policy"]["policy_function"].partition(":")  # type: ignore[index]
-    assert (module, name) == (scale_to_zero.__module__, scale_to_zero.__name__)
+    assert (module, name) == (replicas_wanted.__module__, replicas_wanted.__name__)
+    # Another policy would replace every replica of the application.
+    assert config == {**deployments("local")["hrnet"]["autoscaling_config"], "min_replicas": 0}  # type: ignore[dict-item]
     assert required_cpus(profile) == required_cpus(load_profile(packaged_configs(), "local"))
 
 
