@@ -35,6 +35,8 @@ def running_service(sink: SmtpSink, lease_seconds: float = 5) -> Iterator[str]:
             "SMTP_PORT": f"{sink.port}",
             "SMTP_IGNORE_TLS": "true",
             "EMAIL_RETRY_MINUTES": "0.05",
+            # A mail whose sender died is sent again after this and a minute.
+            "EMAIL_TIMEOUT": "5000",
         }
         # After the environment: Ray's processes inherit it.
         from serve_app.local_cluster import LocalCluster

@@ -1,5 +1,6 @@
 """A real SMTP server in a thread, for tests whose client runs in another process or loop."""
 
+import asyncio
 import socket
 import ssl
 import threading
@@ -14,6 +15,7 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 LATER = "451 come back later"
+UNKNOWN = "550 no such user"
 STORED = "250 stored"
 
 
@@ -24,7 +26,9 @@ class SmtpSink:
         port: Where it listens on 127.0.0.1.
         refusing: Whether every recipient is answered 451.
         refused: How many recipients were.
-        losing: Whether mails are taken without ever saying so.
+        losing: Whether mails are taken and the connection cut instead of saying so.
+        silent: Whether mails are taken and nothing is said.
+        unknown: Addresses that are answered 550.
 
     Args:
         tls: Context for STARTTLS, which is then required.
@@ -38,6 +42,8 @@ class SmtpSink:
         self.refusing = False
         self.refused = 0
         self.losing = False
+        self.silent = False
+        self.unknown: set[str] = set()
         self._messages: list[EmailMessage] = []
         self._changed = threading.Condition()
         options: dict[str, Any] = {}
@@ -82,6 +88,8 @@ class SmtpSink:
                 self.refused += 1
                 self._changed.notify_all()
                 return LATER
+            if address in self.unknown:
+                return UNKNOWN
         envelope.rcpt_tos.append(address)
         return "250 ok"
 
@@ -96,7 +104,18 @@ class SmtpSink:
             self._changed.notify_all()
             if self.losing:
                 server.transport.abort()
+            silent = self.silent
+        if silent:
+            # Until the client goes: aiosmtpd then cancels this.
+            await asyncio.Event().wait()
         return STORED
+
+
+def text_of(message: EmailMessage) -> str:
+    """The plain text of a mail."""
+    body = message.get_body(["plain"])
+    assert body is not None
+    return str(body.get_content())
 
 
 def _free_port() -> int:

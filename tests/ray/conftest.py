@@ -1,6 +1,7 @@
 """One real Ray cluster with the packaged local profile, for all tests that need one."""
 
 import os
+import secrets
 import socket
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from serve_app.serve_config import render, required_cpus
 from serve_app.settings import Settings
 from tests.smtp_sink import SmtpSink
 
+PASSWORD = secrets.token_hex(16)
 PLUGINS = Path(__file__).parent.parent / "plugins"
 
 
@@ -26,11 +28,13 @@ class Service:
         url: Its address.
         config: The configuration that was deployed.
         cluster: Its LocalCluster.
+        data_dir: Folder of its job store.
     """
 
     url: str
     config: dict[str, Any]
     cluster: Any
+    data_dir: Path
 
 
 def free_port() -> int:
@@ -52,17 +56,23 @@ def service(tmp_path_factory: pytest.TempPathFactory, sink: SmtpSink) -> Iterato
     from serve_app.local_cluster import LocalCluster
 
     paths = [str(PLUGINS), *filter(None, [os.environ.get("PYTHONPATH")])]
+    data_dir = tmp_path_factory.mktemp("jobs")
     variables = {
         # Replicas and their child processes find a model that is not part of the package.
         "PYTHONPATH": os.pathsep.join(paths),
-        "SPHEROSERVE_DATA_DIR": str(tmp_path_factory.mktemp("jobs")),
+        "SPHEROSERVE_DATA_DIR": str(data_dir),
         # Short, since the tests wait for the leases of replicas that they kill.
         "SPHEROSERVE_LEASE_SECONDS": "3",
         "SMTP_HOST": "127.0.0.1",
         "SMTP_PORT": str(sink.port),
         "SMTP_IGNORE_TLS": "true",
         "EMAIL_RETRY_MINUTES": "0.05",
+        # Never used, and never to be seen anywhere.
+        "SMTP_AUTH": "false",
+        "SMTP_USER": "robot",
+        "SMTP_PASS": PASSWORD,
         "OPS_EMAIL": "operator@example.org",
+        "OPS_DIGEST_MINUTES": "0.1",
     }
     profile = load_profile(packaged_configs(), "local")
     port = free_port()
@@ -76,7 +86,7 @@ def service(tmp_path_factory: pytest.TempPathFactory, sink: SmtpSink) -> Iterato
         cluster.start()
     try:
         assert cluster.wait_until_running()
-        yield Service(f"http://127.0.0.1:{port}", config, cluster)
+        yield Service(f"http://127.0.0.1:{port}", config, cluster, data_dir)
     finally:
         cluster.stop()
 

@@ -6,16 +6,23 @@ import signal
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from email.message import EmailMessage
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import ray
 from ray import serve
+from sqlalchemy import update
 
+from deployments.jobs.clock import utc_now
+from deployments.jobs.database import Database
+from deployments.jobs.schema import outbox
 from deployments.mail.notifications import ReplicaReplaced
+from tests.ray.conftest import PASSWORD, Service
 from tests.ray.processes import replica_pids
 from tests.scenes import encoded, spheroid
-from tests.smtp_sink import SmtpSink
+from tests.smtp_sink import SmtpSink, text_of
 
 pytestmark = pytest.mark.ray
 
@@ -23,7 +30,8 @@ pytestmark = pytest.mark.ray
 @pytest.fixture(autouse=True)
 def friendly_again(sink: SmtpSink) -> Iterator[None]:
     yield
-    sink.refusing = sink.losing = False
+    sink.refusing = sink.losing = sink.silent = False
+    sink.unknown.clear()
 
 
 async def post_job(client: httpx.AsyncClient, *notify: str) -> str:
@@ -44,10 +52,10 @@ def about(sink: SmtpSink, job_id: str) -> list[EmailMessage]:
     return [message for message in sink.messages if job_id in text_of(message)]
 
 
-def text_of(message: EmailMessage) -> str:
-    body = message.get_body(["plain"])
-    assert body is not None
-    return str(body.get_content())
+def told_the_operator(sink: SmtpSink, words: str) -> list[EmailMessage]:
+    """The mails to the operator whose text has these words."""
+    mails = [message for message in sink.messages if message["To"] == "operator@example.org"]
+    return [message for message in mails if words in text_of(message)]
 
 
 async def mails(seconds: float = 90) -> dict[str, Any]:
@@ -109,6 +117,41 @@ async def test_a_killed_notifier_sends_no_second_message_id(
     assert job["state"] == "partial", "no trouble with mail touches the job"
 
 
+async def end_leases(service: Service) -> None:
+    """Let the leases on mails end, which takes EMAIL_TIMEOUT and a minute by itself."""
+    database = Database(f"sqlite:///{service.data_dir}/jobs.db")
+    statement = update(outbox).where(outbox.c.state == "sending").values(lease_until=utc_now())
+    async with database.write() as connection:
+        assert (await connection.execute(statement)).rowcount == 1
+    await database.close()
+
+
+async def test_a_notifier_killed_within_a_send_sends_it_once_more(
+    service: Service, client: httpx.AsyncClient, sink: SmtpSink
+) -> None:
+    sink.silent = True
+    job_id = await post_job(client, "dave@example.org")
+    # The server has the content; its final reply is still to come.
+    await asyncio.to_thread(sink.wait, lambda sink: len(about(sink, job_id)) == 1)
+    (victim,) = replica_pids("notifier", "jobs")
+    os.kill(victim, signal.SIGKILL)
+    sink.silent = False
+    async with asyncio.timeout(90):
+        while replica_pids("notifier", "jobs") in ({victim}, set()):
+            await asyncio.sleep(0.05)
+    # The next one leaves it alone: the first one might be alive and still waiting.
+    assert (await mails())["sending"] == 1
+    assert len(about(sink, job_id)) == 1
+    await end_leases(service)
+    async with asyncio.timeout(60):
+        while (left := await mails())["sending"] or left["queued"] or left["deferred"]:
+            await asyncio.sleep(0.05)
+    copies = about(sink, job_id)
+    assert len(copies) == 2
+    assert len({message["Message-ID"] for message in copies}) == 1
+    assert left["dead"] == 0
+
+
 async def test_the_operator_is_told(client: httpx.AsyncClient, sink: SmtpSink) -> None:
     event = ReplicaReplaced(
         model="hrnet",
@@ -119,13 +162,44 @@ async def test_the_operator_is_told(client: httpx.AsyncClient, sink: SmtpSink) -
     )
     handle = serve.get_deployment_handle("notifier", app_name="jobs")
     await handle.operator_event.remote(event.model_dump(mode="json"))
-    await asyncio.to_thread(
-        sink.wait,
-        lambda sink: any(message["To"] == "operator@example.org" for message in sink.messages),
-    )
-    (message,) = [each for each in sink.messages if each["To"] == "operator@example.org"]
+    words = "an illegal memory access"
+    await asyncio.to_thread(sink.wait, lambda sink: bool(told_the_operator(sink, words)))
+    (message,) = told_the_operator(sink, words)
     assert message["Subject"] == "Replica replaced after a device error"
-    assert "an illegal memory access" in text_of(message)
+
+
+async def test_mails_that_are_given_up_are_one_mail_and_one_digest_to_the_operator(
+    client: httpx.AsyncClient, sink: SmtpSink
+) -> None:
+    sink.unknown = {"gone@example.org", "left@example.org"}
+    job_id = await post_job(client, *sink.unknown, "erin@example.org")
+    await asyncio.to_thread(
+        sink.wait, lambda sink: all(told_the_operator(sink, each) for each in sink.unknown)
+    )
+    messages = [message for each in sink.unknown for message in told_the_operator(sink, each)]
+    assert sorted(message["Subject"] for message in messages) == [
+        "1 events since the last mail",
+        "A mail could not be delivered",
+    ]
+    assert all("550 no such user" in text_of(message) for message in messages)
+    # The others got theirs.
+    assert [message["To"] for message in about(sink, job_id)] == ["erin@example.org"]
+    assert (await client.get(f"/api/v1/jobs/{job_id}")).json()["state"] == "partial"
+
+
+async def test_no_one_is_shown_the_password(service: Service, client: httpx.AsyncClient) -> None:
+    pages = ("/metrics", "/api/v1/status", "/api/v1/overview", "/api/v1/models")
+    shown = [(await client.get(page)).text for page in pages]
+    for name in ("jobs", "notifier"):
+        handle = serve.get_deployment_handle(name, app_name="jobs")
+        shown.append(str(await handle.describe.remote()))
+    # What Serve stores and answers of the applications.
+    shown += [str(serve.status()), str(service.config)]
+    logs = Path(ray._private.worker._global_node.get_session_dir_path()) / "logs"
+    files = [path for path in logs.rglob("*") if path.is_file()]
+    assert any("notifier" in path.name for path in files), "the notifier has a log"
+    shown += [path.read_text(errors="replace") for path in files]
+    assert not [text for text in shown if PASSWORD in text]
 
 
 async def test_a_recipient_that_is_no_address_is_refused_before_anything_starts(
