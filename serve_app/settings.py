@@ -75,7 +75,7 @@ class Settings(BaseSettings):
         default=2,
         ge=1,
         le=3600,
-        description="Value of the Retry-After header that 503 and 429 carry.",
+        description="Fewest seconds in the Retry-After header that 503 and 429 carry.",
     )
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         default=("*",),
