@@ -1,4 +1,4 @@
-"""How soon /health answers while every model is saturated.
+"""How soon /health answers while every model is saturated, and what memory all that takes.
 
 ``python -m benchmarks.health`` writes ``benchmarks/results/health.json``.
 """
@@ -12,6 +12,7 @@ import httpx
 
 from benchmarks.job_service import images, machine, running_service
 from benchmarks.load import closed_loop
+from benchmarks.processes import CLIENTS, resident_mb
 from benchmarks.timing import summary
 from tests.smtp_sink import SmtpSink
 
@@ -41,6 +42,9 @@ async def measure(url: str) -> dict[str, object]:
         "questions": len(busy),
         "images_meanwhile": sum(len(observed.seconds) for observed in seen),
         "errors": {key: n for observed in seen for key, n in observed.errors.items()},
+        "resident_mb": {
+            kind: round(size) for kind, size in resident_mb().items() if kind != CLIENTS
+        },
     }
 
 

@@ -28,7 +28,7 @@ from deployments.inference.types import UInt8Array
 
 Row = dict[str, object]
 
-BATCH = 12
+BATCHES = {"compact": 12, "full": 2}
 IMAGE_SIDE = 448
 _IMAGES = 8
 _OPEN_SHARE = 0.7
@@ -47,12 +47,13 @@ def serve(variant: str, clients: Sequence[int], seconds: float, haproxy: bool) -
     subject = Subject("hrnet", variant, "auto", "auto", SIZES[variant])
     fields = calibration_images(IMAGE_SIDE, _IMAGES)
     images = [cv2.imencode(".png", field)[1].tobytes() for field in fields]
-    bare = {count: run_child(measure, subject, count, seconds) for count in (1, BATCH)}
+    batch = BATCHES[variant]
+    bare = {count: run_child(measure, subject, count, seconds) for count in (1, batch)}
     parts = _parts(subject, images[0])
     loops: dict[int, Row] = {}
     alone = Observed()
     with running(subject, haproxy) as url:
-        asyncio.run(closed_loop(url, "hrnet", images, BATCH, seconds / 2))
+        asyncio.run(closed_loop(url, "hrnet", images, batch, seconds / 2))
         for count in clients:
             before = cpu_seconds()
             observed, wall = asyncio.run(closed_loop(url, "hrnet", images, count, seconds))
@@ -77,7 +78,7 @@ def serve(variant: str, clients: Sequence[int], seconds: float, haproxy: bool) -
         "side": subject.side,
         "proxy": "haproxy" if haproxy else "default",
         "image": f"PNG {IMAGE_SIDE} x {IMAGE_SIDE}, {len(images[0]) // 1000} kB",
-        "batch": BATCH,
+        "batch": batch,
         "bare": list(bare.values()),
         "closed_loop": [{"clients": count, **loop} for count, loop in loops.items()],
         "open_loop": {"rate": round(rate, 2), **observed.as_dict(wall)},
@@ -156,5 +157,5 @@ def _write_configuration(folder: Path, subject: Subject) -> None:
     }
     profile = {"local": {"device": "cpu", "models": {"hrnet": model}}}
     (folder / "models.yaml").write_text(yaml.safe_dump({"models": {}, "profiles": profile}))
-    sizes = {"hrnet": {"optimal_batch_size": BATCH, "max_safe_batch_size": 16}}
+    sizes = {"hrnet": {"optimal_batch_size": BATCHES[subject.variant], "max_safe_batch_size": 16}}
     (folder / "batch_sizes.json").write_text(json.dumps({"batch_configurations": sizes}))

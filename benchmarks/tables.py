@@ -158,6 +158,9 @@ def serve_tables(result: Result) -> str:
         arrivals = run["open_loop"]
         request = ", ".join(f"{name} {ms:g}" for name, ms in run["one_request_ms"].items())
         memory = ", ".join(f"{kind} {size}" for kind, size in run["resident_mb"].items())
+        busiest = max(run["closed_loop"], key=lambda loop: loop["images_per_second"])
+        spent: dict[str, float] = busiest["cpu_ms_per_image"]
+        work = ", ".join(f"{kind} {ms:g}" for kind, ms in spent.items() if ms >= 0.1)
         title = f"{NAMES[run['model']]} {run['variant']}, {run['side']}², {run['proxy']} proxy"
         head = ("clients", "images/s", "served/bare", "p50 ms", "p95 ms", "mean batch", "errors")
         parts.append(
@@ -166,6 +169,10 @@ def serve_tables(result: Result) -> str:
             f"Poisson arrivals at {arrivals['rate']:g}/s: p50 {arrivals['p50_ms']:.0f} ms, "
             f"p95 {arrivals['p95_ms']:.0f} ms, {sum(arrivals['errors'].values())} errors.\n\n"
             f"One request, one client, ms: {request.replace('_', ' ')}.\n\n"
+            f"CPU time of an image at {busiest['clients']} clients, ms: {work}; "
+            f"together {sum(spent.values()):.0f}, of which the clients share these cores. "
+            f"The bare engine spends {1000 * min(b['cpu_s_per_image'] for b in run['bare']):.0f}."
+            "\n\n"
             f"Resident memory (PSS), MB: {memory}."
         )
     return "\n\n".join(parts) or "Not measured on this device."

@@ -102,7 +102,7 @@ class Tunables(Strict):
         widths: Widths of an untrained network; a weight file brings its own.
         threshold: Threshold that is recommended to clients.
         max_batch_size: Most images in one device call.
-        batch_wait_ms: Milliseconds that a batch waits for company.
+        batch_wait_ms: Milliseconds that a batch waits for company, where the one before had some.
         memory_limit_mb: Memory in MiB on top of the loaded network; None for no limit.
         memory_reserve_percent: Part of the replica's share of a GPU that stays free.
     """

@@ -18,6 +18,7 @@ from typing import TypeVar
 
 import ray
 from opentelemetry.trace import SpanContext
+from pydantic import ValidationError
 from ray import serve
 
 from deployments import evidence_store, tracing
@@ -65,6 +66,7 @@ class Segmenter:
         self._tunables: Tunables | None = None
         self._runner: ModelRunner | None = None
         self._metrics = BatchMetrics(name)
+        self._refused: str | None = None
         self._hung_at = float("inf")
         self._idleness = Idleness()
         self._join_batch = serve.batch(
@@ -75,13 +77,24 @@ class Segmenter:
         """Take over tunables; called by Serve before the first request and at every change.
 
         New weights are loaded and warmed up beside the old ones, which go on serving until
-        the new network has answered a full batch.
+        the new network has answered a full batch. A replica that serves refuses what cannot
+        work, keeps what it has, and says so in :meth:`describe`: Serve would stop a replica that
+        raised, and with the only one the model.
 
         Raises:
-            ConfigurationError: The tunables are not valid, or the weights do not fit. The
-                replica keeps what it had.
+            ServiceError: This first configuration cannot work.
+            ValidationError: The same, for a value out of range.
         """
-        tunables = Tunables.model_validate(user_config)
+        try:
+            await self._take_over(Tunables.model_validate(user_config))
+            self._refused = None
+        except (ServiceError, ValidationError) as error:
+            if self._runner is None:
+                raise
+            log.exception("%s keeps its configuration", self._name)
+            self._refused = str(error)
+
+    async def _take_over(self, tunables: Tunables) -> None:
         old = self._tunables
         runner = self._runner
         if runner is None or old is None or needs_reload(old, tunables):
@@ -90,7 +103,7 @@ class Segmenter:
             await self._in_thread(lambda: runner.tune(tunables))
         self._tunables = tunables
         self._join_batch.set_max_batch_size(self._batch_size())
-        self._join_batch.set_batch_wait_timeout_s(tunables.batch_wait_ms / 1000)
+        self._wait_for_company(False)
 
     async def segment(
         self, pixels: UInt8Array, seconds: float, priority: Priority = Priority.INTERACTIVE
@@ -129,6 +142,7 @@ class Segmenter:
         return {
             "pid": os.getpid(),
             **self._runner.describe(),
+            "refused": self._refused,
             "waiting": self._gate.waiting,
             "busy": self._hung_at != float("inf"),
         }
@@ -171,7 +185,16 @@ class Segmenter:
         finally:
             size = self._batch_size()
             self._join_batch.set_max_batch_size(size)
+            self._wait_for_company(len(items) > 1 or self._gate.waiting > 0)
             self._gate.open(size)
+
+    def _wait_for_company(self, likely: bool) -> None:
+        """Let the next batch wait for more images only where there are several at a time.
+
+        A client that sends one image after the other would wait in vain each time.
+        """
+        wait_ms = self._tunables.batch_wait_ms if likely and self._tunables else 0.0
+        self._join_batch.set_batch_wait_timeout_s(wait_ms / 1000)
 
     async def _execute(self, items: list[TracedItem]) -> list[ProbabilityMap | ServiceError]:
         runner = self._runner
