@@ -10,9 +10,9 @@ from pathlib import Path
 
 import httpx
 
+from benchmarks import processes
 from benchmarks.job_service import images, machine, running_service
 from benchmarks.load import closed_loop
-from benchmarks.processes import CLIENTS, resident_mb
 from benchmarks.timing import summary
 from tests.smtp_sink import SmtpSink
 
@@ -42,10 +42,15 @@ async def measure(url: str) -> dict[str, object]:
         "questions": len(busy),
         "images_meanwhile": sum(len(observed.seconds) for observed in seen),
         "errors": {key: n for observed in seen for key, n in observed.errors.items()},
-        "resident_mb": {
-            kind: round(size) for kind, size in resident_mb().items() if kind != CLIENTS
-        },
+        "resident_mb": _resident_mb(),
     }
+
+
+def _resident_mb() -> dict[str, int]:
+    found = processes.resident_mb()
+    # The clients run in the process that started Ray, as ``spheroserve up`` does.
+    found["spheroserve up"] = found.pop(processes.CLIENTS)
+    return {kind: round(size) for kind, size in sorted(found.items())}
 
 
 async def _ask(url: str, seconds: float) -> list[float]:
