@@ -96,13 +96,13 @@ def span_processors() -> list[SpanProcessor]:
 class WithoutWatchers(BatchSpanProcessor):
     """Exports all spans but those of the question what a replica is.
 
-    Ingress, jobs and notifier ask it of every replica each second, and Serve begins a trace for
-    each, which would bury those of requests.
+    Ingress, jobs and notifier ask it of every replica each second, and the jobs to have a model
+    started. Serve makes a span of each, and they would bury those of requests.
     """
 
     def on_end(self, span: ReadableSpan) -> None:
         """Take a span that has ended."""
-        if span.parent is not None or not span.name.endswith(" describe"):
+        if not span.name.endswith(" describe"):
             super().on_end(span)
 
 

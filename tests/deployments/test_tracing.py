@@ -95,7 +95,8 @@ def test_the_questions_of_watchers_are_not_exported() -> None:
     provider.add_span_processor(tracing.WithoutWatchers(exporter))
     tracer = provider.get_tracer("test")
     for name in ("replica_handle_request hrnet describe", "replica_handle_request hrnet segment"):
-        tracer.start_span(name).end()
+        with tracer.start_as_current_span(name):
+            tracer.start_span("replica_handle_request hrnet describe").end()
     provider.force_flush()
     provider.shutdown()
     [span] = exporter.get_finished_spans()
