@@ -32,6 +32,7 @@ from deployments.config import Autoscaling, Profile, load_profile, packaged_conf
 from serve_app.local_cluster import LocalCluster
 from serve_app.serve_config import INFERENCE, render
 from serve_app.settings import Settings
+from tests.ray.processes import replica_pids
 
 RESULT = Path(__file__).parent / "results" / "autoscale.json"
 LOADED, EMPTIED = "hrnet", "resunet_small"
@@ -124,7 +125,9 @@ async def go_to_zero(client: httpx.AsyncClient, cluster: LocalCluster, port: int
     load = Load(client, EMPTIED)
     cold, warm, waits = [], [], []
     config = configuration(profile(min_replicas=0, max_replicas=1), port)
+    before = await asyncio.to_thread(replica_pids, LOADED)
     await asyncio.to_thread(cluster.deploy, config)
+    await asyncio.to_thread(cluster.wait_until_running)
     for _ in range(COLD_STARTS):
         idle = load.seconds
         await asyncio.to_thread(replicas.wait_until_none, INFERENCE, EMPTIED, _PATIENCE_S)
@@ -134,6 +137,7 @@ async def go_to_zero(client: httpx.AsyncClient, cluster: LocalCluster, port: int
     outcomes = Counter(request.outcome for request in load.requests)
     return {
         "model": EMPTIED,
+        "change_restarted_nothing": await asyncio.to_thread(replica_pids, LOADED) == before,
         "seconds_to_zero": waits,
         "first_request_s": cold,
         "warm_s": round(statistics.median(warm), 3),
@@ -161,6 +165,8 @@ def failures(result: dict[str, Any]) -> list[str]:
     for part in (result, result["zero"]):
         if part["answered"] != part["sent"]:
             found.append(f"{part['model']}: {part['sent']} sent, {part['answered']} answered")
+    if not result["zero"]["change_restarted_nothing"]:
+        found.append("other limits restarted replicas")
     return found
 
 

@@ -118,9 +118,11 @@ def _zero(result: Result) -> str:
     first = statistics.median(zero["first_request_s"])
     every = ", ".join(f"{seconds:.2f}" for seconds in zero["first_request_s"])
     emptied = ", ".join(f"{seconds:.0f}" for seconds in zero["seconds_to_zero"])
+    kept = "restarted no replica" if zero["change_restarted_nothing"] else "restarted replicas"
     return (
         f"{NAMES[zero['model']]} with `min_replicas: 0`, same machine and delays: the first "
         f"request after the model had been at zero took {first:.2f} s (median of {every}), later "
-        f"ones {zero['warm_s']:.3f} s; it was back at zero {emptied} s after the last answer. "
+        f"ones {zero['warm_s']:.3f} s (median of {zero['sent'] - len(zero['first_request_s'])}). "
+        f"Without requests it was at zero in {emptied} s. The change to these limits {kept}. "
         f"{_counted(zero)}"
     )

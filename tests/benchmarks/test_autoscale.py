@@ -33,7 +33,13 @@ RESULT: dict[str, Any] = {
     "decisions": [{"at": 22.5, "model": "hrnet", "old": 1, "new": 2, "requests": 27.3}],
     "samples": [[0.0, 2, 1, 1, 1], [15.0, 30, 1, 1, 1], [25.0, 30, 2, 1, 1]],
     "latency": [[0.0, 0.25, 0.3], [14.0, 3.0, 4.5]],
-    "zero": {"model": "resunet_small", "sent": 33, "answered": 33, "errors": {}},
+    "zero": {
+        "model": "resunet_small",
+        "change_restarted_nothing": True,
+        "sent": 33,
+        "answered": 33,
+        "errors": {},
+    },
 }
 
 
