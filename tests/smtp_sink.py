@@ -112,10 +112,10 @@ class SmtpSink:
 
 
 def text_of(message: EmailMessage) -> str:
-    """The plain text of a mail."""
+    """The plain text of a mail, with LF at the end of lines."""
     body = message.get_body(["plain"])
     assert body is not None
-    return str(body.get_content())
+    return str(body.get_content()).replace("\r\n", "\n")
 
 
 def _free_port() -> int:

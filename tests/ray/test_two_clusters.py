@@ -4,12 +4,10 @@ The second one has a faulty device, so that its operator has something to read.
 """
 
 import asyncio
-import copy
 import json
 import os
 import signal
 import sqlite3
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
@@ -21,11 +19,11 @@ import httpx
 import pytest
 import yaml
 from ray import serve
-from ray.serve.schema import ApplicationStatus
 
 from deployments.config import load_profile
 from serve_app.serve_config import render
 from serve_app.settings import Settings
+from tests.ray.clusters import beside, renamed
 from tests.ray.conftest import Service
 from tests.ray.jobs import JOBS, ended, every_image_once, images, start_job
 from tests.ray.processes import replica_pids
@@ -88,31 +86,13 @@ def green(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     (folder / "batch_sizes.json").write_text(json.dumps({"batch_configurations": sizes}))
     rendered = render(load_profile(folder, "p"), Settings.from_environment(), "127.0.0.1", 8000)
     models, jobs = rendered["applications"]
-    models |= {"name": MODELS, "route_prefix": f"/{MODELS}"}
-    jobs |= {"name": JOBS_OF, "args": {**jobs["args"], "inference": MODELS}}
-    for deployment in [*models["deployments"], *jobs["deployments"]]:
-        variables = {"hrnet": FAULTS, "notifier": {"OPS_EMAIL": OPERATOR}}
-        environment = {"env_vars": variables.get(deployment["name"], {})}
-        deployment["ray_actor_options"]["runtime_env"] = environment
-    config = copy.deepcopy(service.config)
-    config["applications"] += [models, jobs]
-    service.cluster.deploy(config)
-    try:
-        wait_until_running(MODELS, JOBS_OF)
+    jobs["args"]["inference"] = MODELS
+    applications = (
+        renamed(models, MODELS, {"hrnet": FAULTS}),
+        renamed(jobs, JOBS_OF, {"notifier": {"OPS_EMAIL": OPERATOR}}),
+    )
+    with beside(service, *applications):
         yield Green(service.data_dir / "jobs.db")
-    finally:
-        service.cluster.deploy(service.config)
-
-
-def wait_until_running(*applications: str) -> None:
-    deadline = time.monotonic() + 120
-    while True:
-        found = serve.status().applications
-        states = {name: found[name].status for name in applications if name in found}
-        if states == dict.fromkeys(applications, ApplicationStatus.RUNNING):
-            return
-        assert time.monotonic() < deadline, states
-        time.sleep(0.1)
 
 
 async def test_a_job_is_shared_and_a_frozen_cluster_costs_no_image(
