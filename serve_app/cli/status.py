@@ -26,7 +26,8 @@ _PERIOD_S = 2.0
 def status(url: str, watch: bool, api_key: str | None) -> None:
     """Show replicas, queues, batch sizes, memory, jobs and mails of a service.
 
-    Exit code 1 if it does not answer, or if a model has no replica.
+    Exit code 1 if it does not answer, if a model has no replica, or if one refuses its
+    configuration.
     """
     console = Console()
     headers = {"X-API-Key": api_key} if api_key else {}
@@ -34,8 +35,13 @@ def status(url: str, watch: bool, api_key: str | None) -> None:
         if not watch:
             overview = fetch(client)
             console.print(view(overview))
-            raise SystemExit(0 if all(m["replicas"] for m in overview["models"].values()) else 1)
+            raise SystemExit(0 if all(map(_well, overview["models"].values())) else 1)
         _watch(client, console)
+
+
+def _well(model: Mapping[str, Any]) -> bool:
+    replicas = model["replicas"]
+    return bool(replicas) and all(replica["refused"] is None for replica in replicas)
 
 
 def _watch(client: httpx.Client, console: Console) -> None:
@@ -69,6 +75,7 @@ def fetch(client: httpx.Client) -> dict[str, Any]:
 def view(overview: Mapping[str, Any]) -> RenderableType:
     """Draw an answer of ``GET /api/v1/overview``."""
     parts: list[RenderableType] = [_models(overview["models"])]
+    parts += [Text(line, style="red") for line in _refusals(overview["models"])]
     parts.append(Text(f"images that wait for a device: {overview['queue_length']}"))
     jobs = overview["jobs"]
     if jobs is None:
@@ -87,6 +94,15 @@ def _models(models: Mapping[str, Any]) -> Table:
         for replica in model["replicas"]:
             table.add_row(name, *_replica(replica))
     return table
+
+
+def _refusals(models: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{name}: process {replica['pid']} keeps what it had: {replica['refused']}"
+        for name, model in models.items()
+        for replica in model["replicas"]
+        if replica["refused"] is not None
+    ]
 
 
 def _replica(replica: Mapping[str, Any]) -> list[RenderableType]:

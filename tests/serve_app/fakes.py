@@ -50,6 +50,7 @@ def replica(effective: int) -> dict[str, object]:
         "device": "cpu",
         "configured_batch_size": 12,
         "effective_batch_size": effective,
+        "refused": None,
         "waiting": 2,
         "busy": True,
         "images": 40,

@@ -50,6 +50,20 @@ def test_a_model_without_replica_fails(
     assert "no replica" in result.output
 
 
+def test_a_refused_configuration_fails_and_is_told(
+    url: str, service: FakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def models() -> dict[str, ModelInfo]:
+        info = model("hrnet")
+        info.state["replicas"][0]["refused"] = "a.safetensors is damaged"  # type: ignore[index]
+        return {"hrnet": info}
+
+    monkeypatch.setattr(service, "models", models)
+    result = CliRunner().invoke(status, ["--url", url], env={"COLUMNS": "120"})
+    assert result.exit_code == 1
+    assert "hrnet: process 112 keeps what it had: a.safetensors is damaged" in result.output
+
+
 def test_a_silent_service_is_one_sentence() -> None:
     result = CliRunner().invoke(status, ["--url", "http://127.0.0.1:9"])
     assert result.exit_code == 1
