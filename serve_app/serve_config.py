@@ -33,6 +33,9 @@ _POLICY = "deployments.scaling:replicas_wanted"
 # Of the proxies, for those who start the controller. A dead one refuses connections until three
 # checks have failed.
 PROXY_HEALTH_CHECK_PERIOD_S = 2
+# How long a handle waits before it asks full replicas again. Serve's own 0.5 s is longer than many
+# a batch: with 64 clients a replica stood idle for 40 % of the time.
+_ROUTER = {"initial_backoff_s": 0.02, "backoff_multiplier": 2.0, "max_backoff_s": 0.05}
 
 
 def render(
@@ -108,6 +111,7 @@ def _model(name: str, profile: Profile, settings: Settings) -> dict[str, Any]:
         "max_ongoing_requests": ongoing_requests(tunables.max_batch_size),
         "max_queued_requests": settings.max_queued_requests,
         "autoscaling_config": _autoscaling(model, tunables.max_batch_size),
+        "request_router_config": _ROUTER,
         "max_surge_percent": model.max_surge_percent,
         "ray_actor_options": {"num_cpus": model.num_cpus, "num_gpus": model.num_gpus},
         "health_check_period_s": _HEALTH_CHECK_PERIOD_S,
