@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import autoscale_report, tables
+from benchmarks import autoscale_report, nodes_report, tables
 from benchmarks.plot import line_plot
 from benchmarks.profiles import profile
 from benchmarks.results import Result, latest
@@ -63,6 +63,7 @@ def generated() -> dict[str, str]:
     scaled = autoscale_report.load()
     files[autoscale_report.IMAGE] = autoscale_report.plot(scaled)
     files |= _document(autoscale_report.DOCUMENT, autoscale_report.blocks(scaled))
+    files |= _document(nodes_report.DOCUMENT, {"several nodes": nodes_report.table()})
     files |= _document("README.md", {"speed": _for_each(results[:1], tables.speed_table)})
     return files
 

@@ -5,10 +5,11 @@ from typing import Any
 
 import httpx
 import pytest
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from deployments.config import PACKAGE_WEIGHTS
 from deployments.inference import checkpoints
+from deployments.inference.weights_metadata import METADATA_KEY
 from tests.ray.conftest import Service
 from tests.ray.processes import replica_pids
 from tests.scenes import encoded, spheroid
@@ -66,3 +67,25 @@ async def test_new_weights_and_batch_size_restart_nothing(
     finally:
         await asyncio.to_thread(service.cluster.deploy, service.config)
         await hrnet_becomes(client, weights=packaged.name, configured_batch_size=12)
+
+
+async def test_damaged_weights_are_refused_and_the_old_ones_stay(
+    service: Service, client: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    before = all_pids()
+    good = PACKAGE_WEIGHTS / "hrnet_compact.safetensors"
+    metadata = checkpoints.read_metadata(good).model_copy(update={"sha256": "0" * 64})
+    damaged = tmp_path / "damaged.safetensors"
+    save_file(load_file(good), damaged, {METADATA_KEY: metadata.model_dump_json()})
+    try:
+        config = changed(service.config, "hrnet", weights=str(damaged))
+        await asyncio.to_thread(service.cluster.deploy, config)
+        refused = "damaged.safetensors is damaged: its tensors do not have its sha256"
+        await hrnet_becomes(client, refused=refused, weights="hrnet_compact.safetensors")
+        data = encoded(spheroid()[0])
+        answer = await client.post("/api/v1/segment", files={"file": ("a.png", data)})
+        assert answer.status_code == 200
+    finally:
+        await asyncio.to_thread(service.cluster.deploy, service.config)
+        await hrnet_becomes(client, refused=None)
+    assert all_pids() == before
