@@ -1,6 +1,5 @@
 """The component that keeps the service alive when a worker's node is lost."""
 
-
 import pytest
 import yaml
 
