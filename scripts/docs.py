@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from environment import example, settings_table
+from serving import serving_table
 
 from deployments.job_settings import JobSettings
 from deployments.mail.settings import MailSettings
@@ -89,6 +90,7 @@ def interactive_sentence() -> str:
 
 
 BLOCKS: dict[str, Callable[[], str]] = {
+    "serving settings": serving_table,
     "settings": lambda: settings_table(Settings),
     "job settings": lambda: settings_table(JobSettings),
     "mail settings": lambda: settings_table(MailSettings),
