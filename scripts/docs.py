@@ -89,6 +89,29 @@ def interactive_sentence() -> str:
     )
 
 
+def memory_sentence() -> str:
+    """What the processes of the local profile hold while all models are saturated."""
+    sizes = json.loads((RESULTS / "health.json").read_text(encoding="utf-8"))["resident_mb"]
+    parts = ", ".join(f"{kind} {size}" for kind, size in sizes.items())
+    return f"Resident memory (PSS) of profile local, MB: {parts}; together {sum(sizes.values())}."
+
+
+def transfer_table() -> str:
+    """Pixels or bytes to the model replica."""
+    rows = [
+        "| upload, network input | at a time | pixels: p50 ms, CPU ms | bytes: p50 ms, CPU ms |",
+        "|---|---|---|---|",
+    ]
+    cases = json.loads((RESULTS / "transfer.json").read_text(encoding="utf-8"))["cases"]
+    for case in cases:
+        for callers in sorted({int(k.split()[1]) for k in case if k.startswith("pixels")}):
+            ways = (case[f"{way}, {callers} callers"] for way in ("pixels", "bytes"))
+            figures = (f"{way['p50_ms']:.0f}, {way['cpu_ms_per_image']:.0f}" for way in ways)
+            name = f"{case['upload']}, {case['side']}²"
+            rows.append(f"| {name} | {callers} | {' | '.join(figures)} |")
+    return "\n".join(rows)
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     "serving settings": serving_table,
     "settings": lambda: settings_table(Settings),
@@ -96,6 +119,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "mail settings": lambda: settings_table(MailSettings),
     "agreement": agreement_table,
     "health": health_sentence,
+    "memory": memory_sentence,
+    "transfer": transfer_table,
     "interactive": interactive_sentence,
     "email timeout": email_timeout_table,
     "mail hostile": mail_hostile_sentence,
