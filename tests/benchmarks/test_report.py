@@ -150,6 +150,7 @@ def test_check_names_what_differs_and_writes_nothing(
         "docs/batch-optimization-results.md": ["reference", "speed", "batches"],
         "docs/GPU-CONFIGURATION.md": ["reference", "serve", "cold-start"],
         "docs/autoscaling.md": ["autoscale", "scale-to-zero"],
+        "docs/deploy-kuberay.md": ["several nodes"],
     }.items():
         blocks = [f"<!-- begin: {name} -->\n<!-- end: {name} -->\n" for name in names]
         (tmp_path / path).write_text("text\n" + "".join(blocks))
