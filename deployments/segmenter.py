@@ -1,8 +1,9 @@
 """One replica of one model: gate, batch queue, and the thread that runs the network.
 
-The class is bound once per model by ``serve_app/app.py``. Its event loop never blocks: loading
-and device calls run in one thread of their own, so that only one thing is on the device at a
-time and ``check_health`` answers meanwhile.
+The class is bound once per model by ``serve_app/app.py``. Its event loop never blocks: device
+calls run in one thread of their own, so that only one thing is on the device at a time and
+``check_health`` answers meanwhile. New weights are loaded in another thread, while the old ones
+go on serving; only their warm-up takes its turn on the device.
 """
 
 import asyncio
@@ -26,8 +27,9 @@ from deployments.batch_metrics import BatchMetrics
 from deployments.config import ModelSpec, Tunables
 from deployments.errors import ConfigurationError, DeadlineExceeded, InferenceFailed, ServiceError
 from deployments.gate import Gate, Priority
+from deployments.inference.loader import load_model
 from deployments.inference.runner import BatchItem, ModelRunner
-from deployments.inference.start import load_runner
+from deployments.inference.start import start_runner
 from deployments.inference.types import ProbabilityMap, UInt8Array
 from deployments.logs import join_serve_logs
 from deployments.scaling import IDLE_SECONDS, Idleness
@@ -62,6 +64,7 @@ class Segmenter:
         self._device = assigned_device(self._spec.device)
         self._gpu_share = float(ray.get_runtime_context().get_assigned_resources().get("GPU", 0))
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
+        self._loader = ThreadPoolExecutor(1, thread_name_prefix=f"{name} loader")
         self._gate = Gate()
         self._tunables: Tunables | None = None
         self._runner: ModelRunner | None = None
@@ -98,9 +101,9 @@ class Segmenter:
         old = self._tunables
         runner = self._runner
         if runner is None or old is None or needs_reload(old, tunables):
-            self._runner = await self._in_thread(lambda: self._load(tunables, runner))
+            self._runner = await self._load(tunables, runner)
         else:
-            await self._in_thread(lambda: runner.tune(tunables))
+            await _in_thread(self._thread, lambda: runner.tune(tunables))
         self._tunables = tunables
         self._join_batch.set_max_batch_size(self._batch_size())
         self._wait_for_company(False)
@@ -208,7 +211,7 @@ class Segmenter:
         self._hung_at = max(item.deadline for item in live)
         try:
             crowded = self._gate.waiting > 0
-            done = await self._in_thread(lambda: runner.run(live, crowded))
+            done = await _in_thread(self._thread, lambda: runner.run(live, crowded))
         finally:
             self._hung_at = float("inf")
         self._metrics.record(done)
@@ -216,30 +219,40 @@ class Segmenter:
         answers = iter(done)
         return [next(answers) if item.deadline > now else late for item in items]
 
-    def _load(self, tunables: Tunables, present: ModelRunner | None) -> ModelRunner:
-        """Load a network beside the present one, which keeps its limit if that fails."""
+    async def _load(self, tunables: Tunables, present: ModelRunner | None) -> ModelRunner:
+        """Load a network beside the present one, which goes on serving and stays if that fails."""
+
         if present is not None:
-            present.lift_limit()
+            await _in_thread(self._thread, present.make_room)
         try:
-            return load_runner(
-                self._name, self._spec, tunables, self._device, self._gpu_share, evidence_store
+            loaded = await _in_thread(
+                self._loader, lambda: load_model(self._spec, tunables, self._device)
+            )
+            return await _in_thread(
+                self._thread,
+                lambda: start_runner(
+                    self._name, self._spec, loaded, tunables, self._gpu_share, evidence_store
+                ),
             )
         except ServiceError:
             if present is not None and self._tunables is not None:
-                present.tune(self._tunables)
+                kept = self._tunables
+                await _in_thread(self._thread, lambda: present.tune(kept))
             raise
 
     def _batch_size(self) -> int:
         return self._runner.batch_size() if self._runner is not None else _INITIAL_BATCH
 
-    async def _in_thread(self, function: Callable[[], T]) -> T:
-        # What runs there belongs to the same trace.
-        context = contextvars.copy_context()
-        return await asyncio.get_running_loop().run_in_executor(self._thread, context.run, function)
-
     def __del__(self) -> None:
         with contextlib.suppress(AttributeError):
             self._thread.shutdown(wait=False, cancel_futures=True)
+            self._loader.shutdown(wait=False, cancel_futures=True)
+
+
+async def _in_thread(thread: ThreadPoolExecutor, function: Callable[[], T]) -> T:
+    # What runs there belongs to the same trace.
+    context = contextvars.copy_context()
+    return await asyncio.get_running_loop().run_in_executor(thread, context.run, function)
 
 
 def needs_reload(old: Tunables, new: Tunables) -> bool:

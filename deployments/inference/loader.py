@@ -6,6 +6,7 @@ without it.
 
 import logging
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,8 +70,11 @@ def load_model(spec: ModelSpec, tunables: Tunables, device: str) -> LoadedModel:
         widths=tunables.widths,
     )
     calibration = metadata.calibration if metadata else {}
+    started = time.monotonic()
+    engine = _make_engine(spec, source, calibration, device)
+    log.info("%s on %s in %.2f s", spec.implementation, device, time.monotonic() - started)
     return LoadedModel(
-        engine=_make_engine(spec, source, calibration, device),
+        engine=engine,
         weights=path.name if path is not None else UNTRAINED,
         sha256=source.sha256,
     )

@@ -89,6 +89,7 @@ class ModelRunner:
         self._images = 0
         self._calls = 0
         self._to_single_images = 0
+        self._shares_process = False
         self._cpu: LoadedModel | None = None
         engine = loaded.engine
         # Evidence of one engine says nothing about another.
@@ -117,12 +118,18 @@ class ModelRunner:
     def tune(self, tunables: Tunables) -> None:
         """Take over tunables that concern the same network."""
         self._tunables = tunables
+        self._shares_process = False
         self._controller.configure(self._max_cost(tunables), _whole(tunables.memory_limit_mb))
         self._limit_memory()
 
-    def lift_limit(self) -> None:
-        """Let the process take what it needs, while another network is loaded beside this one."""
-        self._memory.limit(None, self._tunables.memory_reserve_percent)
+    def make_room(self) -> None:
+        """Let another network be loaded beside this one, which goes on running until ``tune``.
+
+        The process may take what it needs meanwhile, and what it takes says nothing about this
+        network.
+        """
+        self._lift_limit()
+        self._shares_process = True
 
     def forget(self) -> None:
         """Drop all that was learnt about memory and start again at the configured batch."""
@@ -204,7 +211,7 @@ class ModelRunner:
 
     def _shortage(self, image: UInt8Array, limit_mb: float) -> ImageExceedsMemory:
         """Find out, without the limit, by how much one image does not fit."""
-        self.lift_limit()
+        self._lift_limit()
         self._device_call([image])
         needed_mb = (self._memory.tracker.needed_bytes(self._image_cost) or 0) / 2**20
         missing_mb = max(1, round(needed_mb - limit_mb))
@@ -216,11 +223,16 @@ class ModelRunner:
     def _max_cost(self, tunables: Tunables) -> int:
         return tunables.max_batch_size * self._image_cost
 
+    def _lift_limit(self) -> None:
+        self._memory.limit(None, self._tunables.memory_reserve_percent)
+
     def _limit_memory(self) -> None:
         tunables = self._tunables
         self._memory.limit(_whole(tunables.memory_limit_mb), tunables.memory_reserve_percent)
 
     def _device_call(self, batch: Sequence[UInt8Array]) -> list[_Answer]:
+        if self._shares_process:
+            return self._run_engine(self._loaded, batch)
         with self._memory.tracker.measure(len(batch) * self._image_cost):
             return self._run_engine(self._loaded, batch)
 

@@ -1,10 +1,9 @@
 """From a configuration to a runner that has proven itself on a full batch."""
 
 import logging
-import time
 
 from deployments.config import ModelSpec, Tunables
-from deployments.inference.loader import load_model
+from deployments.inference.loader import LoadedModel, load_model
 from deployments.inference.memory.device import DeviceMemory
 from deployments.inference.memory.lessons import Lessons
 from deployments.inference.runner import ModelRunner
@@ -34,13 +33,36 @@ def load_runner(
         ConfigurationError: The model or its weights do not fit the configuration.
         ServiceError: The warm-up failed.
     """
-    started = time.monotonic()
     loaded = load_model(spec, tunables, device)
-    memory = DeviceMemory(device, gpu_share)
+    return start_runner(name, spec, loaded, tunables, gpu_share, lessons)
+
+
+def start_runner(
+    name: str,
+    spec: ModelSpec,
+    loaded: LoadedModel,
+    tunables: Tunables,
+    gpu_share: float = 0.0,
+    lessons: Lessons | None = None,
+) -> ModelRunner:
+    """Prove a loaded model on a full batch.
+
+    Nothing else may run on the device meanwhile: its memory is measured and limited from here.
+
+    Args:
+        name: Name of the model.
+        spec: What of the model is fixed.
+        loaded: The network on its device.
+        tunables: Batch size and limits.
+        gpu_share: The replica's share of the GPU.
+        lessons: Where replicas share what they learnt about memory.
+
+    Raises:
+        ServiceError: The warm-up failed.
+    """
+    memory = DeviceMemory(loaded.engine.device, gpu_share)
     runner = ModelRunner(name, spec, loaded, tunables, memory, lessons)
-    loading = time.monotonic() - started
-    warming = runner.warm_up()
-    log.info("%s: loaded in %.2f s, warm-up %.2f s on %s", name, loading, warming, device)
+    log.info("%s: warm-up %.2f s on %s", name, runner.warm_up(), loaded.engine.device)
     if runner.batch_size() < tunables.max_batch_size:
         log.warning(
             "%s: batches of %d do not fit, %d images at a time do",

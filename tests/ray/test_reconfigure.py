@@ -1,5 +1,8 @@
 import asyncio
 import copy
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +35,27 @@ def changed(config: dict[str, Any], deployment: str, **tunables: object) -> dict
     return config
 
 
+@asynccontextmanager
+async def answers_counted(client: httpx.AsyncClient, data: bytes) -> AsyncIterator[Counter[int]]:
+    """Send one image after the other during the block; count the answers by status."""
+    statuses: Counter[int] = Counter()
+
+    async def send() -> None:
+        while True:
+            answer = await client.post("/api/v1/segment", files={"file": ("a.png", data)})
+            statuses[answer.status_code] += 1
+
+    sending = asyncio.create_task(send())
+    try:
+        yield statuses
+    finally:
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
+
+
 async def hrnet_becomes(client: httpx.AsyncClient, **facts: object) -> None:
     """Wait until the replica of hrnet reports these facts."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         while True:
             models = (await client.get("/api/v1/models")).json()["models"]
             replicas = models["hrnet"]["replicas"]
@@ -55,9 +76,13 @@ async def test_new_weights_and_batch_size_restart_nothing(
     checkpoints.save(other, state, metadata)
     try:
         config = changed(service.config, "hrnet", weights=str(other), max_batch_size=5)
-        await asyncio.to_thread(service.cluster.deploy, config)
-        await hrnet_becomes(client, weights="other.safetensors", configured_batch_size=5)
         data = encoded(spheroid()[0])
+        await asyncio.to_thread(service.cluster.deploy, config)
+        async with answers_counted(client, data) as statuses:
+            await hrnet_becomes(client, weights="other.safetensors", configured_batch_size=5)
+        # The network is converted first, which takes many times as long as an image.
+        assert statuses.total() > 3
+        assert set(statuses) == {200}
         answers = await asyncio.gather(
             *(client.post("/api/v1/segment", files={"file": ("a.png", data)}) for _ in range(12))
         )

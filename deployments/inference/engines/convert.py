@@ -4,6 +4,7 @@
 standard input. An error of ours is pickled into the file ERROR.
 """
 
+import os
 import pickle
 import sys
 import tempfile
@@ -21,6 +22,8 @@ from deployments.inference.engines.openvino_engine import OpenVinoEngine
 from deployments.inference.engines.precision import MINIMUM_IOU
 from deployments.inference.engines.torch_engine import TorchEngine
 from deployments.inference.images.transforms import get_preset
+
+_NICENESS = 5
 
 
 def convert(source: Source, target: Path) -> None:
@@ -60,6 +63,8 @@ def convert(source: Source, target: Path) -> None:
 
 def main() -> None:
     """Convert what standard input names."""
+    # The replica may be serving with its old weights meanwhile.
+    os.nice(_NICENESS)
     target, error_file = map(Path, sys.argv[1:])
     source: Source = pickle.loads(sys.stdin.buffer.read())
     try:

@@ -75,11 +75,13 @@ def test_it_converges_to_nine_tenths_of_the_capacity(examples: int) -> None:
     @example(10_000, 0.3)
     @example(64_000, 0.248)
     @example(1_270, 0.226)
+    @example(37_700, 0.01)
     def check(capacity: int, share: float) -> None:
         load = Load(capacity, max(1, int(capacity * share)), seconds_per_call=10)
         load.until(HOUR)
         sizes = load.until(6 * HOUR)
-        assert sum(sizes) / len(sizes) >= 0.9 * load.fitting - 0.01
+        # A call that runs out of memory is made again in halves: a few in a thousand are smaller.
+        assert sum(sizes) / len(sizes) >= 0.9 * load.fitting - max(0.01, 0.001 * load.fitting)
         assert sum(moment > 2 * HOUR for moment in load.ooms) <= 4  # one an hour, once settled
 
     check()
