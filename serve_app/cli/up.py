@@ -1,13 +1,15 @@
 """``spheroserve up``: the whole service in the foreground."""
 
+import multiprocessing
 import os
 import signal
 import threading
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import click
 
-from deployments.config import load_profile
+from deployments.config import Profile, load_profile
 from deployments.device_profiles import with_measured_sizes
 from deployments.tracing import serve_variables
 from serve_app.cli.options import config_option, env_file_option, profile_option, read_env_file
@@ -35,7 +37,6 @@ def up(
 
     # Ray takes seconds to import; what can be refused is refused before.
     from serve_app.exposure import check_http
-    from serve_app.preflight import check_jobs, check_profile
     from serve_app.settings import Settings
 
     settings = Settings.from_environment()
@@ -43,9 +44,8 @@ def up(
     os.environ.update(serve_variables(os.environ))
     check_http(host, settings)
     loaded = load_profile(directory, profile)
-    check_profile(loaded)
+    _check_in_child(loaded)
     loaded = with_measured_sizes(loaded, directory, tuned)
-    check_jobs()
 
     from serve_app.local_cluster import LocalCluster, check_port
     from serve_app.serve_config import render, required_cpus
@@ -59,6 +59,29 @@ def up(
             click.echo(f"ready http://{host}:{port}")
             stopped.wait()
         click.echo("stopping")
+
+
+def _check_in_child(profile: Profile) -> None:
+    """Run the checks where they may import torch: it would stay in memory as long as we run.
+
+    Raises:
+        ConfigurationError: Something cannot work.
+    """
+    with ProcessPoolExecutor(
+        1,
+        multiprocessing.get_context("spawn"),
+        # The terminal sends it to all of us; the parent stops when the check is over.
+        initializer=signal.signal,
+        initargs=(signal.SIGINT, signal.SIG_IGN),
+    ) as child:
+        child.submit(_check, profile).result()
+
+
+def _check(profile: Profile) -> None:
+    from serve_app.preflight import check_jobs, check_profile
+
+    check_profile(profile)
+    check_jobs()
 
 
 def _set_on_signal(event: threading.Event) -> None:
