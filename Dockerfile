@@ -6,8 +6,13 @@
 # torch comes with CUDA. For nodes without a GPU, gigabytes less:
 #
 #   docker build --build-arg PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu .
+#
+# BASE names another image with Python 3.11 on Debian, such as the copy in a registry of your own.
+# scripts/try_image runs what was built as the pods do.
 
-FROM python:3.11.17-slim-trixie@sha256:45037981b62b34b44602584fccbc4d884d5f7dc92c7ee86bb38a698a79fe1e51 AS build
+ARG BASE=python:3.11.17-slim-trixie@sha256:45037981b62b34b44602584fccbc4d884d5f7dc92c7ee86bb38a698a79fe1e51
+
+FROM ${BASE} AS build
 ARG PIP_EXTRA_INDEX_URL=
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv --without-pip /opt/spheroserve
@@ -23,7 +28,7 @@ COPY deployments deployments
 COPY serve_app serve_app
 RUN pip --python /opt/spheroserve/bin/python install --no-deps .
 
-FROM python:3.11.17-slim-trixie@sha256:45037981b62b34b44602584fccbc4d884d5f7dc92c7ee86bb38a698a79fe1e51
+FROM ${BASE}
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends wget \
     && rm -rf /var/lib/apt/lists/* \

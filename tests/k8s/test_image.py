@@ -1,4 +1,4 @@
-"""The Dockerfile, as far as it can be tried without a registry."""
+"""The Dockerfile, and how scripts/try_image runs what is built from it."""
 
 import fnmatch
 import re
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.k8s.rendered import ROOT, Manifest, containers, pods
+from tests.k8s.rendered import ROOT, Manifest, containers, pods, worker
 
 Instruction = tuple[str, str]
 
@@ -24,12 +24,13 @@ def instructions() -> list[Instruction]:
 
 
 def stages() -> list[list[Instruction]]:
-    """The instructions of each stage."""
+    """The instructions of each stage; what stands before the first belongs to none."""
     found: list[list[Instruction]] = []
     for instruction in instructions():
         if instruction[0] == "FROM":
             found.append([])
-        found[-1].append(instruction)
+        if found:
+            found[-1].append(instruction)
     return found
 
 
@@ -59,10 +60,10 @@ def passes_dockerignore(path: str) -> bool:
 
 
 def test_both_stages_begin_with_the_same_image_by_digest() -> None:
-    bases = [stage[0][1].split()[0] for stage in stages()]
-    assert len(bases) == 2
-    assert len(set(bases)) == 1
-    assert re.fullmatch(r"python:3\.11\.\d+-slim-\w+@sha256:[0-9a-f]{64}", bases[0])
+    word, default = instructions()[0]
+    assert word == "ARG"
+    assert re.fullmatch(r"BASE=python:3\.11\.\d+-slim-\w+@sha256:[0-9a-f]{64}", default)
+    assert [stage[0][1].split()[0] for stage in stages()] == ["${BASE}", "${BASE}"]
 
 
 def test_the_user_is_that_of_the_pods(green: list[Manifest]) -> None:
@@ -82,6 +83,31 @@ def test_the_last_stage_installs_what_the_probes_need_and_no_compiler() -> None:
     # bash and grep are essential packages of Debian; the base image has no wget.
     assert packages[1].split() == ["wget"]
     assert not any(word == "COPY" and "/src" in rest for word, rest in stages()[-1])
+
+
+def test_an_image_is_tried_as_the_pods_run_it(green: list[Manifest]) -> None:
+    script = (ROOT / "scripts" / "try_image").read_text(encoding="utf-8")
+    flags = re.search(r"as_pod=\((.*?)\n\)", script, re.DOTALL)
+    assert flags is not None
+    pod = worker(green)["template"]["spec"]
+    (container,) = pod["containers"]
+    user, security = pod["securityContext"], container["securityContext"]
+    assert f"--user {user['runAsUser']}:{user['runAsGroup']}" in flags[1]
+    assert security["readOnlyRootFilesystem"]
+    assert "--read-only" in flags[1]
+    assert security["capabilities"]["drop"] == ["ALL"]
+    assert "--cap-drop ALL" in flags[1]
+    assert security["allowPrivilegeEscalation"] is False
+    assert "--security-opt no-new-privileges" in flags[1]
+    temporary = {volume["name"] for volume in pod["volumes"] if "emptyDir" in volume}
+    paths = {
+        mount["mountPath"]
+        for mount in container["volumeMounts"]
+        if mount["name"] in temporary and not mount.get("readOnly", False)
+    }
+    assert paths == {"/tmp", "/dev/shm"}
+    assert "--tmpfs /tmp:" in flags[1]
+    assert "--shm-size" in flags[1]
 
 
 def test_what_is_copied_exists_and_reaches_the_builder() -> None:
