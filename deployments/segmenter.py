@@ -30,7 +30,7 @@ from deployments.gate import Gate, Priority
 from deployments.inference.loader import load_model
 from deployments.inference.runner import BatchItem, ModelRunner
 from deployments.inference.start import start_runner
-from deployments.inference.types import ProbabilityMap, UInt8Array
+from deployments.inference.types import UNTRAINED, ProbabilityMap, UInt8Array
 from deployments.logs import join_serve_logs
 from deployments.scaling import IDLE_SECONDS, Idleness
 
@@ -69,7 +69,10 @@ class Segmenter:
         self._tunables: Tunables | None = None
         self._runner: ModelRunner | None = None
         self._metrics = BatchMetrics(name)
+        self._loading: str | None = None
         self._refused: str | None = None
+        self._changing = asyncio.Lock()
+        self._changes: set[asyncio.Task[None]] = set()
         self._hung_at = float("inf")
         self._idleness = Idleness()
         self._join_batch = serve.batch(
@@ -79,29 +82,44 @@ class Segmenter:
     async def reconfigure(self, user_config: dict[str, object]) -> None:
         """Take over tunables; called by Serve before the first request and at every change.
 
-        New weights are loaded and warmed up beside the old ones, which go on serving until
-        the new network has answered a full batch. A replica that serves refuses what cannot
-        work, keeps what it has, and says so in :meth:`describe`: Serve would stop a replica that
-        raised, and with the only one the model.
+        Serve sends no requests to a replica until this returns, and stops one that raises. So a
+        replica that serves changes in the background: new weights are loaded and warmed up beside
+        the old ones, which go on serving until the new network has answered a full batch. What
+        cannot work is refused: the replica keeps what it has, and says why in :meth:`describe`.
 
         Raises:
             ServiceError: This first configuration cannot work.
             ValidationError: The same, for a value out of range.
         """
-        try:
-            await self._take_over(Tunables.model_validate(user_config))
-            self._refused = None
-        except (ServiceError, ValidationError) as error:
-            if self._runner is None:
-                raise
-            log.exception("%s keeps its configuration", self._name)
-            self._refused = str(error)
+        if self._runner is None:
+            await self._change(user_config)
+        else:
+            task = asyncio.create_task(self._change_or_refuse(user_config))
+            self._changes.add(task)
+            task.add_done_callback(self._changes.discard)
 
-    async def _take_over(self, tunables: Tunables) -> None:
+    async def _change_or_refuse(self, user_config: dict[str, object]) -> None:
+        # One after the other, so that the last one stays.
+        async with self._changing:
+            try:
+                await self._change(user_config)
+                self._refused = None
+            except Exception as error:
+                log.exception("%s keeps its configuration", self._name)
+                known = isinstance(error, ServiceError | ValidationError)
+                self._refused = str(error) if known else f"{type(error).__name__}: {error}"
+
+    async def _change(self, user_config: dict[str, object]) -> None:
+        tunables = Tunables.model_validate(user_config)
         old = self._tunables
         runner = self._runner
         if runner is None or old is None or needs_reload(old, tunables):
-            self._runner = await self._load(tunables, runner)
+            path = tunables.weights_path
+            self._loading = path.name if path is not None else UNTRAINED
+            try:
+                self._runner = await self._load(tunables, runner)
+            finally:
+                self._loading = None
         else:
             await _in_thread(self._thread, lambda: runner.tune(tunables))
         self._tunables = tunables
@@ -145,6 +163,7 @@ class Segmenter:
         return {
             "pid": os.getpid(),
             **self._runner.describe(),
+            "loading": self._loading,
             "refused": self._refused,
             "waiting": self._gate.waiting,
             "busy": self._hung_at != float("inf"),
@@ -226,7 +245,8 @@ class Segmenter:
             await _in_thread(self._thread, present.make_room)
         try:
             loaded = await _in_thread(
-                self._loader, lambda: load_model(self._spec, tunables, self._device)
+                self._thread if present is None else self._loader,
+                lambda: load_model(self._spec, tunables, self._device),
             )
             return await _in_thread(
                 self._thread,
@@ -234,7 +254,7 @@ class Segmenter:
                     self._name, self._spec, loaded, tunables, self._gpu_share, evidence_store
                 ),
             )
-        except ServiceError:
+        except Exception:
             if present is not None and self._tunables is not None:
                 kept = self._tunables
                 await _in_thread(self._thread, lambda: present.tune(kept))

@@ -49,11 +49,15 @@ async def test_a_batch_that_does_not_fit_costs_no_request(
 
         await app.tune(memory_limit_mb=LIMIT_MB)
         await app.until(lambda replicas: replicas[0]["memory"]["memory_limit_mb"] == LIMIT_MB)
-        limited = await segment_all(app, 96)
-        # Not before the last image is counted: what is told may be a second old.
-        await app.until(lambda replicas: replicas[0]["images"] == len(FILES) + 96)
+        limited: list[dict[str, Any]] = []
+        async with asyncio.timeout(120):
+            # On a crowded machine it may take a while until a batch is full.
+            while not ooms(await app.replicas()):
+                limited += await segment_all(app, 96)
+                # Not before the last is counted: what a replica is known to say may be old.
+                total = len(FILES) + len(limited)
+                await app.until(lambda replicas: replicas[0]["images"] == total)  # noqa: B023
         (after,) = await app.replicas()
-        assert after["memory"]["ooms"] > 0
         assert after["memory"]["shrinks"] > 0
         assert after["memory"]["last_oom_at"] is not None
         assert 1 <= after["effective_batch_size"] < 12

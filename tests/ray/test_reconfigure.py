@@ -78,9 +78,10 @@ async def test_new_weights_and_batch_size_restart_nothing(
         config = changed(service.config, "hrnet", weights=str(other), max_batch_size=5)
         data = encoded(spheroid()[0])
         await asyncio.to_thread(service.cluster.deploy, config)
+        # The network is converted first, which takes many times as long as an image.
+        await hrnet_becomes(client, loading="other.safetensors")
         async with answers_counted(client, data) as statuses:
             await hrnet_becomes(client, weights="other.safetensors", configured_batch_size=5)
-        # The network is converted first, which takes many times as long as an image.
         assert statuses.total() > 3
         assert set(statuses) == {200}
         answers = await asyncio.gather(
