@@ -104,6 +104,8 @@ class Segmenter:
             try:
                 await self._change(user_config)
                 self._refused = None
+            # Whatever it is: memory that runs out beside the old network raises a RuntimeError,
+            # and nobody waits for this task who could be told.
             except Exception as error:
                 log.exception("%s keeps its configuration", self._name)
                 known = isinstance(error, ServiceError | ValidationError)
