@@ -59,13 +59,19 @@ class BatchMetrics:
             "Most memory that a device call held",
             tag_keys=tags,
         )
+        self._refused = Gauge(
+            "spheroserve_configuration_refused",
+            "1 while the replica keeps its old configuration, since the new one cannot work",
+            tag_keys=tags,
+        )
         self._counters = {
             field: Counter(name, text, tag_keys=tags)
             for field, (name, text) in _MEMORY_COUNTERS.items()
         }
         self._counted = dict.fromkeys(_MEMORY_COUNTERS, 0)
-        metrics = (self._batch, self._device, self._queue, self._failed, self._ceiling, self._peak)
-        for metric in (*metrics, *self._counters.values()):
+        gauges = (self._ceiling, self._peak, self._refused)
+        histograms = (self._batch, self._device, self._queue)
+        for metric in (*gauges, *histograms, self._failed, *self._counters.values()):
             metric.set_default_tags(default)
 
     def record(self, outcomes: Sequence[ProbabilityMap | ServiceError]) -> None:
@@ -77,6 +83,10 @@ class BatchMetrics:
                 self._batch.observe(outcome.batch_size)
                 self._device.observe(outcome.seconds)
                 self._queue.observe(outcome.queue_seconds)
+
+    def record_refusal(self, refused: bool) -> None:
+        """Note whether the configuration that came last was refused."""
+        self._refused.set(int(refused))
 
     def record_memory(self, described: Mapping[str, Any]) -> None:
         """Take over what a runner describes of its memory."""

@@ -2,20 +2,16 @@
 
 The class is bound once per model by ``serve_app/app.py``. Its event loop never blocks: device
 calls run in one thread of their own, so that only one thing is on the device at a time and
-``check_health`` answers meanwhile. New weights are loaded in another thread, while the old ones
-go on serving; only their warm-up takes its turn on the device.
+``check_health`` answers meanwhile. New weights are loaded in a thread that yields to it, while the
+old ones go on serving.
 """
 
 import asyncio
 import contextlib
-import contextvars
 import logging
 import os
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
 
 import ray
 from opentelemetry.trace import SpanContext
@@ -33,13 +29,15 @@ from deployments.inference.start import start_runner
 from deployments.inference.types import UNTRAINED, ProbabilityMap, UInt8Array
 from deployments.logs import join_serve_logs
 from deployments.scaling import IDLE_SECONDS, Idleness
+from deployments.threads import in_thread, one_thread
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
 # A replica without instructions yet forms batches of one; reconfigure() sets the real size.
 _INITIAL_BATCH = 1
+
+# Enough that a batch hardly feels the loading beside it; it still ends under full load.
+_LOADER_NICENESS = 19
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +61,8 @@ class Segmenter:
         self._spec = ModelSpec.model_validate(spec)
         self._device = assigned_device(self._spec.device)
         self._gpu_share = float(ray.get_runtime_context().get_assigned_resources().get("GPU", 0))
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
-        self._loader = ThreadPoolExecutor(1, thread_name_prefix=f"{name} loader")
+        self._thread = one_thread(name)
+        self._loader = one_thread(f"{name} loader", _LOADER_NICENESS)
         self._gate = Gate()
         self._tunables: Tunables | None = None
         self._runner: ModelRunner | None = None
@@ -110,6 +108,7 @@ class Segmenter:
                 log.exception("%s keeps its configuration", self._name)
                 known = isinstance(error, ServiceError | ValidationError)
                 self._refused = str(error) if known else f"{type(error).__name__}: {error}"
+            self._metrics.record_refusal(self._refused is not None)
 
     async def _change(self, user_config: dict[str, object]) -> None:
         tunables = Tunables.model_validate(user_config)
@@ -123,7 +122,7 @@ class Segmenter:
             finally:
                 self._loading = None
         else:
-            await _in_thread(self._thread, lambda: runner.tune(tunables))
+            await in_thread(self._thread, lambda: runner.tune(tunables))
         self._tunables = tunables
         self._join_batch.set_max_batch_size(self._batch_size())
         self._wait_for_company(False)
@@ -232,7 +231,7 @@ class Segmenter:
         self._hung_at = max(item.deadline for item in live)
         try:
             crowded = self._gate.waiting > 0
-            done = await _in_thread(self._thread, lambda: runner.run(live, crowded))
+            done = await in_thread(self._thread, lambda: runner.run(live, crowded))
         finally:
             self._hung_at = float("inf")
         self._metrics.record(done)
@@ -243,15 +242,18 @@ class Segmenter:
     async def _load(self, tunables: Tunables, present: ModelRunner | None) -> ModelRunner:
         """Load a network beside the present one, which goes on serving and stays if that fails."""
 
+        loading = proving = self._thread
         if present is not None:
-            await _in_thread(self._thread, present.make_room)
+            await in_thread(self._thread, present.make_room)
+            loading = self._loader
+            # The calls of both at once would not fit a share of a GPU.
+            proving = self._loader if self._device == "cpu" else self._thread
         try:
-            loaded = await _in_thread(
-                self._thread if present is None else self._loader,
-                lambda: load_model(self._spec, tunables, self._device),
+            loaded = await in_thread(
+                loading, lambda: load_model(self._spec, tunables, self._device)
             )
-            return await _in_thread(
-                self._thread,
+            return await in_thread(
+                proving,
                 lambda: start_runner(
                     self._name, self._spec, loaded, tunables, self._gpu_share, evidence_store
                 ),
@@ -259,7 +261,7 @@ class Segmenter:
         except Exception:
             if present is not None and self._tunables is not None:
                 kept = self._tunables
-                await _in_thread(self._thread, lambda: present.tune(kept))
+                await in_thread(self._thread, lambda: present.tune(kept))
             raise
 
     def _batch_size(self) -> int:
@@ -269,12 +271,6 @@ class Segmenter:
         with contextlib.suppress(AttributeError):
             self._thread.shutdown(wait=False, cancel_futures=True)
             self._loader.shutdown(wait=False, cancel_futures=True)
-
-
-async def _in_thread(thread: ThreadPoolExecutor, function: Callable[[], T]) -> T:
-    # What runs there belongs to the same trace.
-    context = contextvars.copy_context()
-    return await asyncio.get_running_loop().run_in_executor(thread, context.run, function)
 
 
 def needs_reload(old: Tunables, new: Tunables) -> bool:

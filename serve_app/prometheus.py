@@ -75,18 +75,24 @@ def _models(models: Mapping[str, ModelInfo]) -> Iterator[Metric]:
     peak = GaugeMetricFamily(
         "spheroserve_device_peak_bytes", "Most memory that a device call held", labels=labels
     )
+    refused = GaugeMetricFamily(
+        "spheroserve_configuration_refused",
+        "Replicas that keep their old configuration, since the new one cannot work",
+        labels=labels,
+    )
     for name, info in sorted(models.items()):
         replicas = info.state.get("replicas", [])
         assert isinstance(replicas, list)
         count.add_metric((name,), len(replicas))
         waiting.add_metric((name,), sum(each["waiting"] for each in replicas))
         ooms.add_metric((name,), sum(each["memory"]["ooms"] for each in replicas))
+        refused.add_metric((name,), sum(each["refused"] is not None for each in replicas))
         if replicas:
             ceiling.add_metric((name,), min(each["effective_batch_size"] for each in replicas))
         peaks = [each["memory"]["peak_reserved_mb"] for each in replicas]
         if known := [megabytes for megabytes in peaks if megabytes is not None]:
             peak.add_metric((name,), max(known) * _MIB)
-    yield from (count, waiting, ceiling, ooms, peak)
+    yield from (count, waiting, ceiling, ooms, peak, refused)
 
 
 def _jobs(jobs: Mapping[str, Any] | None) -> Iterator[Metric]:

@@ -47,7 +47,8 @@ def start_runner(
 ) -> ModelRunner:
     """Prove a loaded model on a full batch.
 
-    Nothing else may run on the device meanwhile: its memory is measured and limited from here.
+    Its memory is measured and limited from here. What else runs in this process meanwhile counts
+    as its own, so that what it needs may be put too high.
 
     Args:
         name: Name of the model.

@@ -75,6 +75,7 @@ def test_what_must_be_watched_is_watched(green: list[Manifest]) -> None:
         "request_seconds",
         "oom_total",
         "single_image_fallbacks",
+        "configuration_refused",
         "oldest_unsent",
         'mails{state="dead"}',
         "disk_utilization",

@@ -108,6 +108,8 @@ async def test_damaged_weights_are_refused_and_the_old_ones_stay(
         await asyncio.to_thread(service.cluster.deploy, config)
         refused = "damaged.safetensors is damaged: its tensors do not have its sha256"
         await hrnet_becomes(client, refused=refused, weights="hrnet_compact.safetensors")
+        page = (await client.get("/metrics")).text
+        assert 'spheroserve_configuration_refused{model="hrnet"} 1.0' in page
         data = encoded(spheroid()[0])
         answer = await client.post("/api/v1/segment", files={"file": ("a.png", data)})
         assert answer.status_code == 200

@@ -4,7 +4,6 @@
 standard input. An error of ours is pickled into the file ERROR.
 """
 
-import os
 import pickle
 import sys
 import tempfile
@@ -22,8 +21,6 @@ from deployments.inference.engines.openvino_engine import OpenVinoEngine
 from deployments.inference.engines.precision import MINIMUM_IOU
 from deployments.inference.engines.torch_engine import TorchEngine
 from deployments.inference.images.transforms import get_preset
-
-_NICENESS = 5
 
 
 def convert(source: Source, target: Path) -> None:
@@ -63,8 +60,6 @@ def convert(source: Source, target: Path) -> None:
 
 def main() -> None:
     """Convert what standard input names."""
-    # The replica may be serving with its old weights meanwhile.
-    os.nice(_NICENESS)
     target, error_file = map(Path, sys.argv[1:])
     source: Source = pickle.loads(sys.stdin.buffer.read())
     try:

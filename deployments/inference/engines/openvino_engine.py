@@ -25,7 +25,7 @@ class OpenVinoEngine:
     Single images are compiled for here, larger batches when they are first needed. What is
     compiled holds weights in a layout of its own and all buffers of a call; for larger batches
     that memory counts against the replica's limit, and is given back when memory runs out.
-    OpenVINO starts its threads here too: started later, under a limit that leaves no room for
+    Compiling starts OpenVINO's threads too: started later, under a limit that leaves no room for
     their stacks, they make it wait for ever.
 
     Args:
@@ -53,8 +53,7 @@ class OpenVinoEngine:
         }
         _, *image = self._core.read_model(graph).input().get_partial_shape()
         self._single = (1, *(side.get_length() for side in image))
-        self._compiled: dict[tuple[int, ...], Any] = {}
-        self._run_part(np.zeros(self._single, np.uint8))
+        self._compiled = {self._single: self._compile(self._single)}
 
     def run(self, batch: UInt8Array) -> UInt8Array:
         """Make one device call; see ``Engine.run``.

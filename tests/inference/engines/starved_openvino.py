@@ -41,8 +41,6 @@ def main() -> None:
     rng = np.random.default_rng(0)
     images = [rng.integers(0, 256, (side, side, 3), dtype=np.uint8) for _ in range(count)]
     items = [Item(image, cost, str(index)) for index, image in enumerate(images)]
-    expected = [engine.run(image[None])[0] for image in images]
-    engine.release()
 
     limit = ProcessMemoryLimit()
     limit.set(limit_mb)
@@ -52,6 +50,8 @@ def main() -> None:
     limit.set(None)
     controller.configure(count * cost, 1)
     relieved = executor.run(items)
+    # Only now: the first call of all must be one under the limit.
+    expected = [engine.run(image[None])[0] for image in images]
 
     def wrong(outcomes: Sequence[object]) -> int:
         """Answers that are missing or not those of the unlimited engine."""
