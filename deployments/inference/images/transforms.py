@@ -7,6 +7,7 @@ September 2025 and kept the names of its weight files.
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from PIL import Image
 
@@ -37,8 +38,22 @@ class Preset:
         """Resize uint8 (H, W, 3) to uint8 (size, size, 3). The aspect ratio is not kept."""
         if image.shape[:2] == (size, size):
             return image
-        resized = Image.fromarray(image).resize((size, size), self.resample)
-        return np.asarray(resized)
+        grey = _grey(image)
+        if grey is None:
+            return self._resize(image, size)
+        # Three equal channels stay equal, so that resizing one does.
+        resized = self._resize(grey, size)
+        return np.asarray(cv2.merge((resized, resized, resized)), np.uint8)
+
+    def _resize(self, image: UInt8Array, size: int) -> UInt8Array:
+        return np.asarray(Image.fromarray(image).resize((size, size), self.resample))
+
+
+def _grey(image: UInt8Array) -> UInt8Array | None:
+    """The one channel (H, W) of an image whose three are equal, else None."""
+    first = np.asarray(cv2.extractChannel(image, 0), np.uint8)
+    others = (cv2.extractChannel(image, channel) for channel in (1, 2))
+    return first if all(np.array_equal(first, other) for other in others) else None
 
 
 PRESETS = {
