@@ -57,7 +57,9 @@ def generated() -> dict[str, str]:
         {
             "reference": tables.reference_table(),
             "serve": _for_each(results, tables.serve_tables),
-            "cold-start": _for_each(results, tables.cold_start_table),
+            "cold-start": _for_each(
+                [result for result in results if "cold_start" in result], tables.cold_start_table
+            ),
         },
     )
     scaled = autoscale_report.load()

@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from serve_app.serve_config import PROXY_HEALTH_CHECK_PERIOD_S
+from serve_app.serve_config import RAY_ENVIRONMENT
 from tests.k8s.rendered import (
     Manifest,
     kustomize,
@@ -54,10 +54,13 @@ def test_what_ran_on_one_fits_on_the_other(two: list[Manifest]) -> None:
     assert needed <= int(container["resources"]["limits"]["nvidia.com/gpu"])
 
 
-def test_the_controller_notices_a_dead_proxy_soon(manifests: list[Manifest]) -> None:
+def test_ray_starts_as_on_one_server(manifests: list[Manifest]) -> None:
     (head,) = ray_groups(manifests)["head"]["template"]["spec"]["containers"]
     variables = {entry["name"]: entry["value"] for entry in head["env"]}
-    period = variables["RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S"]
-    assert period == str(PROXY_HEALTH_CHECK_PERIOD_S)
+    assert variables.items() >= RAY_ENVIRONMENT.items()
+    name = "RAY_max_direct_call_object_size"
+    for group in ray_groups(manifests).values():
+        (container,) = group["template"]["spec"]["containers"]
+        assert {"name": name, "value": RAY_ENVIRONMENT[name]} in container["env"]
     # On a loaded worker a proxy takes longer to start than Serve's 5 s.
     assert float(variables["RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S"]) >= 30
