@@ -22,7 +22,7 @@ check: $(INSTALLED)  ## format, lint, types
 	scripts/check
 
 bench: $(INSTALLED)  ## measure this machine, under 15 minutes on two cores; writes docs and profiles
-	$(BIN)/python -m benchmarks sweep --variant compact --seconds 4 --most 4
+	$(BIN)/python -m benchmarks sweep --variant compact --seconds 4
 	$(BIN)/python -m benchmarks serve --variant compact --clients 1 --clients 16 --seconds 10 --no-haproxy
 	$(BIN)/python -m benchmarks cold-start --variant compact --repeats 2
 	$(BIN)/python -m benchmarks report

@@ -4,7 +4,9 @@ import json
 from typing import Any
 
 from benchmarks.results import Result
+from benchmarks.subjects import CLASSES
 from benchmarks.tables import optimal
+from deployments.inference.engines.precision import MINIMUM_IOU
 
 RESERVE_PERCENT = 15
 
@@ -13,8 +15,8 @@ RESERVE_PERCENT = 15
 _VARIANT = "compact"
 
 
-def profile(result: Result) -> str:
-    """Return the file ``configs/profiles/<device>.json``.
+def profile(result: Result) -> str | None:
+    """Return the file ``configs/profiles/<device>.json``, None without every network's figures.
 
     The largest safe batch is the largest that was measured and whose peak memory leaves the
     reserve of the machine's memory free.
@@ -27,9 +29,13 @@ def profile(result: Result) -> str:
         row["model"]: _limits(row, room)
         for row in result["sweep"]
         if row["variant"] == _VARIANT
-        and (row["engine"], row["precision"]) == ("openvino", "float32")
+        and row["engine"] == "openvino"
+        # What ``precision: auto`` takes: float32 comes first, and half precision in its place.
+        and row.get("mask_iou", 1) >= MINIMUM_IOU
         and row["batches"]
     }
+    if models.keys() != CLASSES.keys():
+        return None
     contents = {
         "device": result["machine"]["device"],
         "measured": f"benchmarks/results/{result['file']}",

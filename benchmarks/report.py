@@ -8,10 +8,12 @@ from benchmarks import autoscale_report, nodes_report, tables
 from benchmarks.plot import line_plot
 from benchmarks.profiles import profile
 from benchmarks.results import Result, latest
+from benchmarks.targets import targets_table
 from deployments.device_profiles import slug
 
 ROOT = Path(__file__).parent.parent
 _VARIANTS = ("compact", "full")
+_PROFILES = "configs/profiles"
 
 
 def write(check: bool) -> list[str]:
@@ -24,7 +26,14 @@ def write(check: bool) -> list[str]:
         The files that differ from what the results say, as paths in the repository.
     """
     stale = []
-    for path, wanted in generated().items():
+    wanted_files = generated()
+    for orphan in (ROOT / _PROFILES).glob("*.json"):
+        # A safe batch that nobody measured must not be served.
+        if (path := f"{_PROFILES}/{orphan.name}") not in wanted_files:
+            stale.append(path)
+            if not check:
+                orphan.unlink()
+    for path, wanted in wanted_files.items():
         target = ROOT / path
         if not target.exists() or target.read_text(encoding="utf-8") != wanted:
             stale.append(path)
@@ -40,7 +49,8 @@ def generated() -> dict[str, str]:
     files: dict[str, str] = {}
     for result in results:
         device = slug(result["machine"]["device"])
-        files[f"configs/profiles/{device}.json"] = profile(result)
+        if (limits := profile(result)) is not None:
+            files[f"{_PROFILES}/{device}.json"] = limits
         for variant in _VARIANTS:
             if any(row["variant"] == variant for row in result["sweep"]):
                 files[f"docs/images/speed-{device}-{variant}.svg"] = _plot(result, variant)
@@ -48,30 +58,33 @@ def generated() -> dict[str, str]:
         "docs/batch-optimization-results.md",
         {
             "reference": tables.reference_table(),
-            "speed": _for_each(results, tables.speed_table),
-            "batches": _for_each(results, _batches),
+            "speed": _for_each(results, "sweep", tables.speed_table),
+            "targets": _for_each(results, "sweep", targets_table),
+            "batches": _for_each(results, "sweep", _batches),
         },
     )
     files |= _document(
         "docs/GPU-CONFIGURATION.md",
         {
             "reference": tables.reference_table(),
-            "serve": _for_each(results, tables.serve_tables),
-            "cold-start": _for_each(
-                [result for result in results if "cold_start" in result], tables.cold_start_table
-            ),
+            "serve": _for_each(results, "serve", tables.serve_tables),
+            "cold-start": _for_each(results, "cold_start", tables.cold_start_table),
         },
     )
     scaled = autoscale_report.load()
     files[autoscale_report.IMAGE] = autoscale_report.plot(scaled)
     files |= _document(autoscale_report.DOCUMENT, autoscale_report.blocks(scaled))
     files |= _document(nodes_report.DOCUMENT, {"several nodes": nodes_report.table()})
-    files |= _document("README.md", {"speed": _for_each(results[:1], tables.speed_table)})
+    files |= _document("README.md", {"speed": _for_each(results, "sweep", tables.speed_table)})
     return files
 
 
-def _for_each(results: list[Result], section: Callable[[Result], str]) -> str:
-    return "\n\n".join(f"{tables.machine_line(one)}\n\n{section(one)}" for one in results)
+def _for_each(results: list[Result], section: str, text: Callable[[Result], str]) -> str:
+    return "\n\n".join(
+        f"{tables.machine_line(result, section)}\n\n{text(result)}"
+        for result in results
+        if section in result
+    )
 
 
 def _batches(result: Result) -> str:

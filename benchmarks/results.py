@@ -18,7 +18,8 @@ Row = Mapping[str, object]
 def record(section: str, rows: Sequence[Row], folder: Path = RESULTS) -> Path:
     """Write rows into today's file of this device.
 
-    Other sections stay, and so do rows of this section about networks that are not in ``rows``.
+    The file begins as its newest one. Other sections stay, and so do rows of this section about
+    networks that are not in ``rows``. Each row tells its day, and how busy the machine was.
 
     Args:
         section: ``sweep``, ``serve`` or ``cold_start``.
@@ -28,12 +29,14 @@ def record(section: str, rows: Sequence[Row], folder: Path = RESULTS) -> Path:
     machine = describe_machine()
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     path = folder / slug(str(machine["device"])) / f"{today}.json"
-    result: Result = json.loads(path.read_text()) if path.exists() else {}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    newest = max(path.parent.glob("*.json"), default=None)
+    result: Result = json.loads(newest.read_text()) if newest else {}
+    stamp = {"date": today, "load_average": machine.pop("load_average")}
     measured = {_network(row) for row in rows}
     kept = [row for row in result.get(section, []) if _network(row) not in measured]
-    merged = sorted([*kept, *rows], key=_network)
-    result.update({"machine": machine, "date": today, section: merged})
-    path.parent.mkdir(parents=True, exist_ok=True)
+    merged = sorted([*kept, *({**row, **stamp} for row in rows)], key=_network)
+    result.update({"machine": machine, section: merged})
     path.write_text(json.dumps(result, indent=1) + "\n")
     return path
 

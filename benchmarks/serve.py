@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
+import httpx
 import yaml
 
 from benchmarks.load import Observed, closed_loop, open_loop
@@ -68,6 +69,8 @@ def serve(variant: str, clients: Sequence[int], seconds: float, haproxy: bool) -
             print(variant, "haproxy" if haproxy else "proxy", count, loops[count], flush=True)
             if count == 1:
                 alone = observed
+        models = httpx.get(f"{url}/api/v1/models").json()["models"]
+        replica = models["hrnet"]["replicas"][0]
         best = max(float(str(loop["images_per_second"])) for loop in loops.values())
         rate = best * _OPEN_SHARE
         observed, wall = asyncio.run(open_loop(url, "hrnet", images, rate, seconds))
@@ -76,6 +79,8 @@ def serve(variant: str, clients: Sequence[int], seconds: float, haproxy: bool) -
         "model": "hrnet",
         "variant": variant,
         "side": subject.side,
+        "engine": replica["engine"],
+        "precision": replica["precision"],
         "proxy": "haproxy" if haproxy else "default",
         "image": f"PNG {IMAGE_SIDE} x {IMAGE_SIDE}, {len(images[0]) // 1000} kB",
         "batch": batch,

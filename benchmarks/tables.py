@@ -31,16 +31,19 @@ def reference_table() -> str:
     )
 
 
-def machine_line(result: Result) -> str:
-    """What the figures of a file were measured on."""
+def machine_line(result: Result, section: str) -> str:
+    """What the figures of a section were measured on, and when."""
     machine = result["machine"]
+    dates = " and ".join(sorted({row["date"] for row in result[section]}))
+    loads = sorted({row["load_average"] for row in result[section]})
+    load = f"{loads[0]:g}" if len(loads) == 1 else f"{loads[0]:g} to {loads[-1]:g}"
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     instructions = ", ".join(machine["instructions"]) or "no vector instructions named"
     return (
         f"{machine['device']} ({instructions}), {machine['cpus']} CPUs, "
-        f"{machine['memory_gb']:g} GiB, load average {machine['load_average']:g} at the end; "
+        f"{machine['memory_gb']:g} GiB, load average {load} at the end; "
         f"Python {machine['python']}, {versions}; "
-        f"{result['date']}, file `benchmarks/results/{result['file']}`."
+        f"{dates}, file `benchmarks/results/{result['file']}`."
     )
 
 
@@ -54,10 +57,15 @@ def baseline(result: Result, row: dict[str, Any]) -> dict[str, Any] | None:
     return None
 
 
+def seconds(figure: dict[str, Any]) -> float:
+    """Median seconds of an image."""
+    return float(figure["p50_ms"]) / 1000 / int(figure["batch"])
+
+
 def best(row: dict[str, Any]) -> dict[str, Any]:
     """The batch with the most images per second."""
     figures: list[dict[str, Any]] = row["batches"]
-    return max(figures, key=lambda figure: figure["images_per_second"])
+    return min(figures, key=seconds)
 
 
 def optimal(row: dict[str, Any]) -> dict[str, Any]:
@@ -78,7 +86,7 @@ def speed_table(result: Result) -> str:
         "here, s",
         "actual speed-up",
         "in CPU time",
-        "batch",
+        "fastest batch",
         "masks agree",
     )
     rows = []
@@ -87,16 +95,16 @@ def speed_table(result: Result) -> str:
         if row["engine"] == "torch" or before is None or not row["batches"]:
             continue
         fastest = best(row)
-        was, now = before["images_per_second"], fastest["images_per_second"]
+        was, now = seconds(before), seconds(fastest)
         work = before["cpu_s_per_image"] / fastest["cpu_s_per_image"]
         rows.append(
             (
                 NAMES[row["model"]],
                 f"{row['variant']}, {row['side']}²",
                 f"{row['engine']} {row['precision']}",
-                f"{1 / was:.3g}",
-                f"{1 / now:.3g}",
-                f"{now / was:.2f} ×",
+                f"{was:.3g}",
+                f"{now:.3g}",
+                f"{was / now:.2f} ×",
                 f"{work:.2f} ×",
                 fastest["batch"],
                 f"IoU {row['mask_iou']:.4f}" if "mask_iou" in row else "float32",
@@ -161,7 +169,11 @@ def serve_tables(result: Result) -> str:
         busiest = max(run["closed_loop"], key=lambda loop: loop["images_per_second"])
         spent: dict[str, float] = busiest["cpu_ms_per_image"]
         work = ", ".join(f"{kind} {ms:g}" for kind, ms in spent.items() if ms >= 0.1)
-        title = f"{NAMES[run['model']]} {run['variant']}, {run['side']}², {run['proxy']} proxy"
+        together = sum(spent.values())
+        alone = 1000 * min(figure["cpu_s_per_image"] for figure in run["bare"])
+        arithmetic = f"{run['engine']} {run['precision']}"
+        network = f"{NAMES[run['model']]} {run['variant']}, {run['side']}², {arithmetic}"
+        title = f"{network}, {run['proxy']} proxy"
         head = ("clients", "images/s", "served/bare", "p50 ms", "p95 ms", "mean batch", "errors")
         parts.append(
             f"### {title}\n\nBare engine: {bare:.2f} images/s. Request: {run['image']}.\n\n"
@@ -170,9 +182,8 @@ def serve_tables(result: Result) -> str:
             f"p95 {arrivals['p95_ms']:.0f} ms, {sum(arrivals['errors'].values())} errors.\n\n"
             f"One request, one client, ms: {request.replace('_', ' ')}.\n\n"
             f"CPU time of an image at {busiest['clients']} clients, ms: {work}; "
-            f"together {sum(spent.values()):.0f}, of which the clients share these cores. "
-            f"The bare engine spends {1000 * min(b['cpu_s_per_image'] for b in run['bare']):.0f}."
-            "\n\n"
+            f"together {together:.0f}, of which the clients share these cores. "
+            f"The bare engine spends {alone:.0f}, {alone / together:.2f} of that.\n\n"
             f"Resident memory (PSS), MB: {memory}."
         )
     return "\n\n".join(parts) or "Not measured on this device."

@@ -1,5 +1,6 @@
 """Repeated calls, and what their times say."""
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -41,7 +42,7 @@ def repeat(call: Callable[[], object], seconds: float, least: int = 5) -> Times:
 def percentile(values: Sequence[float], percent: float) -> float:
     """The value that ``percent`` of all are at or below (nearest rank)."""
     ranked = sorted(values)
-    return ranked[min(len(ranked) - 1, int(len(ranked) * percent / 100))]
+    return ranked[max(0, math.ceil(len(ranked) * percent / 100) - 1)]
 
 
 def summary(seconds: Sequence[float]) -> dict[str, float]:

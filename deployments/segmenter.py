@@ -108,7 +108,6 @@ class Segmenter:
                 log.exception("%s keeps its configuration", self._name)
                 known = isinstance(error, ServiceError | ValidationError)
                 self._refused = str(error) if known else f"{type(error).__name__}: {error}"
-            self._metrics.record_refusal(self._refused is not None)
 
     async def _change(self, user_config: dict[str, object]) -> None:
         tunables = Tunables.model_validate(user_config)
@@ -161,9 +160,13 @@ class Segmenter:
         """What this replica is and has done, as JSON-ready values for /api/v1/models."""
         if self._runner is None:
             raise ConfigurationError(f"{self._name} has no weights yet")
+        described = self._runner.describe()
+        # Ray exports a gauge only while it is set again and again; ingresses ask every second.
+        self._metrics.record_memory(described)
+        self._metrics.record_refusal(self._refused is not None)
         return {
             "pid": os.getpid(),
-            **self._runner.describe(),
+            **described,
             "loading": self._loading,
             "refused": self._refused,
             "waiting": self._gate.waiting,
@@ -176,8 +179,8 @@ class Segmenter:
 
     async def forget_memory(self) -> None:
         """Drop what was learnt about memory; the next batches have the configured size."""
-        if self._runner is not None:
-            self._runner.forget()
+        if (runner := self._runner) is not None:
+            await in_thread(self._thread, runner.forget)
             self._join_batch.set_max_batch_size(self._batch_size())
 
     def check_health(self) -> None:
@@ -235,7 +238,6 @@ class Segmenter:
         finally:
             self._hung_at = float("inf")
         self._metrics.record(done)
-        self._metrics.record_memory(runner.describe())
         answers = iter(done)
         return [next(answers) if item.deadline > now else late for item in items]
 

@@ -23,13 +23,21 @@ from deployments.logs import join_serve_logs
 from deployments.model_client import ModelClient
 from serve_app import metrics
 from serve_app.authentication import use_pixels
+from serve_app.deployments_status import deployment_states
 from serve_app.directory import ModelDirectory, ModelLimits
 from serve_app.drain import WorkInHand
 from serve_app.exposure import check_http
 from serve_app.jobs_client import JobsClient
 from serve_app.request_metrics import RequestMetrics
 from serve_app.routes import create_app
-from serve_app.service import Activity, Health, MetricsConvention, ModelInfo, Segmentation
+from serve_app.service import (
+    Activity,
+    DeploymentState,
+    Health,
+    MetricsConvention,
+    ModelInfo,
+    Segmentation,
+)
 from serve_app.settings import Settings
 
 MIB = 1024 * 1024
@@ -103,6 +111,10 @@ class Ingress:
     def health(self) -> Health:
         """The last known state; see ``SegmentationService``."""
         return self._directory.health()
+
+    async def deployments(self) -> list[DeploymentState]:
+        """See ``SegmentationService``."""
+        return await deployment_states()
 
     def activity(self) -> Activity:
         """What this ingress replica waits for; see ``SegmentationService``."""

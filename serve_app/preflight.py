@@ -14,8 +14,12 @@ from deployments.job_settings import JobSettings
 from deployments.mail.settings import MailSettings
 
 
-def check_profile(profile: Profile) -> list[str]:
-    """Check that every model of a profile can be built and loaded on this machine.
+def check_profile(profile: Profile, gpus: int | None = None) -> list[str]:
+    """Check that every model of a profile can be built and loaded.
+
+    Args:
+        profile: The models.
+        gpus: GPUs of the node in question; None counts those of this machine.
 
     Returns:
         One line per model, for people.
@@ -23,7 +27,7 @@ def check_profile(profile: Profile) -> list[str]:
     Raises:
         ConfigurationError: Something cannot work; the sentence names the model.
     """
-    check_devices(profile)
+    check_devices(profile, gpus)
     return [f"{name}: {_check_model(name, model)}" for name, model in profile.models.items()]
 
 
@@ -37,16 +41,18 @@ def check_jobs() -> None:
     MailSettings()
 
 
-def check_devices(profile: Profile) -> None:
+def check_devices(profile: Profile, gpus: int | None = None) -> None:
     """Refuse a profile for GPUs on a machine without one; Ray would wait for it for ever."""
     wanted = [name for name, model in profile.models.items() if model.device == "cuda"]
-    if wanted and not torch.cuda.is_available():
+    if gpus is None:
+        gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if wanted and not gpus:
         raise ConfigurationError(
             f"profile '{profile.name}' needs a GPU for {', '.join(wanted)}, and this machine has "
             "none that torch can use; start with --profile local"
         )
     if wanted:
-        check_gpu_shares(gpu_shares(profile), torch.cuda.device_count())
+        check_gpu_shares(gpu_shares(profile), gpus)
 
 
 def gpu_shares(profile: Profile) -> dict[str, float]:

@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 from deployments.config import ModelConfig, Profile
+from deployments.errors import ConfigurationError
 from deployments.job_worker import JobLimits
 from serve_app.exposure import Exposure
 from serve_app.settings import Settings
@@ -54,6 +55,9 @@ def render(
         host: Address that the proxy listens on.
         port: Port that the proxy listens on.
         ingresses: Replicas of the ingress, which Serve spreads over the nodes.
+
+    Raises:
+        ConfigurationError: A model could never scale.
     """
     specs = {name: model.spec().model_dump() for name, model in profile.models.items()}
     exposure = Exposure(host=host, allow_open_cluster=settings.allow_open_cluster).model_dump()
@@ -115,7 +119,7 @@ def _model(name: str, profile: Profile, settings: Settings) -> dict[str, Any]:
         "user_config": tunables.model_dump(),
         "max_ongoing_requests": ongoing_requests(tunables.max_batch_size),
         "max_queued_requests": settings.max_queued_requests,
-        "autoscaling_config": _autoscaling(model, tunables.max_batch_size),
+        "autoscaling_config": _autoscaling(name, model, tunables.max_batch_size),
         "request_router_config": _ROUTER,
         "max_surge_percent": model.max_surge_percent,
         "ray_actor_options": {"num_cpus": model.num_cpus, "num_gpus": model.num_gpus},
@@ -143,12 +147,18 @@ def target_requests(batch_size: int) -> int:
     return math.ceil(1.5 * batch_size)
 
 
-def _autoscaling(model: ModelConfig, batch_size: int) -> dict[str, Any]:
+def _autoscaling(name: str, model: ModelConfig, batch_size: int) -> dict[str, Any]:
     scaling = model.autoscaling
+    target = scaling.target_ongoing_requests or target_requests(batch_size)
+    if target >= ongoing_requests(batch_size):
+        raise ConfigurationError(
+            f"{name}: target_ongoing_requests {target:g} must stay below the "
+            f"{ongoing_requests(batch_size)} requests that a replica holds, or it never scales"
+        )
     return {
         "min_replicas": scaling.min_replicas,
         "max_replicas": scaling.max_replicas,
-        "target_ongoing_requests": scaling.target_ongoing_requests or target_requests(batch_size),
+        "target_ongoing_requests": target,
         "look_back_period_s": scaling.look_back_period_s,
         "upscale_delay_s": scaling.upscale_delay_s,
         "downscale_delay_s": scaling.downscale_delay_s,

@@ -4,7 +4,7 @@ The routes know this protocol and nothing of Ray. ``serve_app/ingress.py`` imple
 deployment handles; the tests implement it with a few lines.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -97,6 +97,25 @@ class Activity:
     queue_length: int
 
 
+@dataclass(frozen=True, slots=True)
+class DeploymentState:
+    """A deployment of Ray Serve.
+
+    Attributes:
+        application: The application that it belongs to.
+        name: Its name.
+        status: ``HEALTHY``, ``UPDATING``, ``UNHEALTHY`` and so on, see Serve's DeploymentStatus.
+        replicas: Number of replicas by state: ``RUNNING``, ``STARTING`` and so on.
+        message: Why, where it is not healthy.
+    """
+
+    application: str
+    name: str
+    status: str
+    replicas: Mapping[str, int]
+    message: str
+
+
 class SegmentationService(Protocol):
     """The models, as the routes see them.
 
@@ -118,6 +137,10 @@ class SegmentationService(Protocol):
 
     def request_counts(self) -> Mapping[tuple[str, int], int]:
         """Return how many images were asked for, by model and HTTP status, since the start."""
+        ...
+
+    async def deployments(self) -> Sequence[DeploymentState]:
+        """Return what Serve says of every deployment, that of the jobs included."""
         ...
 
     async def forget_memory(self) -> None:

@@ -5,7 +5,6 @@ without it.
 """
 
 import logging
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from deployments.errors import ConfigurationError, WeightsError
 from deployments.inference.engines.base import Engine
 from deployments.inference.engines.graph_cache import Source, cache_directory, cached_graph
 from deployments.inference.engines.precision import choose_precision
+from deployments.inference.engines.processors import usable_cpus
 from deployments.inference.images.transforms import get_preset
 from deployments.inference.models import SpheroidModel
 from deployments.inference.types import UNTRAINED
@@ -107,7 +107,7 @@ def _make_engine(
     spec: ModelSpec, source: Source, calibration: dict[str, float], device: str
 ) -> Engine:
     preset = get_preset(spec.preset)
-    threads = spec.threads or len(os.sched_getaffinity(0))
+    threads = spec.threads or usable_cpus()
     if choose_engine(spec.engine, spec.implementation, device) == "openvino":
         from deployments.inference.engines import openvino_engine
 

@@ -14,7 +14,11 @@ from serve_app.cli.options import config_option, env_file_option, profile_option
 @profile_option
 @config_option
 @env_file_option
-def check_config(profile: str, directory: Path, env_file: Path | None) -> None:
+@click.option("--cpus", type=float, help="CPUs of the node in question, if not this machine.")
+@click.option("--gpus", type=int, help="GPUs of the node in question, if not this machine.")
+def check_config(
+    profile: str, directory: Path, env_file: Path | None, cpus: float | None, gpus: int | None
+) -> None:
     """Check the configuration without starting anything; exit code 1 if it cannot work."""
     read_env_file(env_file)
     import torch
@@ -26,7 +30,7 @@ def check_config(profile: str, directory: Path, env_file: Path | None) -> None:
 
     settings = Settings.from_environment()
     loaded = load_profile(directory, profile)
-    for line in check_profile(loaded):
+    for line in check_profile(loaded, gpus):
         click.echo(line)
     for name in loaded.models:
         size = loaded.batch_sizes.of(name)
@@ -35,8 +39,11 @@ def check_config(profile: str, directory: Path, env_file: Path | None) -> None:
             f"at most {size.max_safe_batch_size} files a request"
         )
     # ``spheroserve up`` gives Ray as many logical CPUs as the fewest replicas need.
-    cpus = max(os.cpu_count() or 1, math.ceil(required_cpus(loaded)))
-    for line in describe_capacity(loaded, Node(cpus, torch.cuda.device_count())):
+    here = Node(
+        max(os.cpu_count() or 1, math.ceil(required_cpus(loaded))), torch.cuda.device_count()
+    )
+    node = Node(here.cpus if cpus is None else cpus, here.gpus if gpus is None else gpus)
+    for line in describe_capacity(loaded, node):
         click.echo(line)
     check_jobs()
     render(loaded, settings, "127.0.0.1", 8000)

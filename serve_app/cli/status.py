@@ -1,7 +1,7 @@
 """``spheroserve status``: what a running service does, for a terminal."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
@@ -24,7 +24,7 @@ _PERIOD_S = 2.0
     help="Key of scope operator, where the service wants one; also SPHEROSERVE_API_KEY.",
 )
 def status(url: str, watch: bool, api_key: str | None) -> None:
-    """Show replicas, queues, batch sizes, memory, jobs and mails of a service.
+    """Show deployments, replicas, queues, batch sizes, memory, jobs and mails of a service.
 
     Exit code 1 if it does not answer, if a model has no replica, or if one refuses its
     configuration.
@@ -74,7 +74,10 @@ def fetch(client: httpx.Client) -> dict[str, Any]:
 
 def view(overview: Mapping[str, Any]) -> RenderableType:
     """Draw an answer of ``GET /api/v1/overview``."""
-    parts: list[RenderableType] = [_models(overview["models"])]
+    parts: list[RenderableType] = [
+        _deployments(overview["deployments"]),
+        _models(overview["models"]),
+    ]
     parts += [Text(line, style="red") for line in _refusals(overview["models"])]
     parts.append(Text(f"images that wait for a device: {overview['queue_length']}"))
     jobs = overview["jobs"]
@@ -84,6 +87,19 @@ def view(overview: Mapping[str, Any]) -> RenderableType:
         parts.append(_states("jobs", jobs["jobs"], jobs["oldest_unfinished_seconds"]))
         parts.append(_states("mails", jobs["mails"], jobs["oldest_unsent_seconds"]))
     return Group(*parts)
+
+
+def _deployments(deployments: Sequence[Mapping[str, Any]] | None) -> RenderableType:
+    if deployments is None:
+        return Text("deployments: no answer from Serve's controller", style="red")
+    table = Table("deployment", "status", "replicas", "message")
+    for each in deployments:
+        replicas = ", ".join(f"{number} {state}" for state, number in each["replicas"].items())
+        well = each["status"] == "HEALTHY"
+        status = Text(each["status"], style="" if well else "yellow")
+        name = f"{each['application']}/{each['name']}"
+        table.add_row(name, status, replicas or "none", "" if well else each["message"])
+    return table
 
 
 def _models(models: Mapping[str, Any]) -> Table:

@@ -11,6 +11,8 @@ from benchmarks import report, tables
 from benchmarks.plot import Panel, line_plot, time_plot
 from benchmarks.profiles import profile
 from benchmarks.results import latest, record
+from benchmarks.subjects import CLASSES
+from benchmarks.targets import targets_table
 from deployments.batch_sizes import load_batch_sizes
 
 
@@ -44,12 +46,10 @@ SWEEP = [
 ]
 RESULT: dict[str, Any] = {
     "file": "some-cpu/2026-01-01.json",
-    "date": "2026-01-01",
     "machine": {
         "device": "Some CPU",
         "cpus": 2,
         "memory_gb": 4.0,
-        "load_average": 0.4,
         "instructions": ["avx2"],
         "python": "3.11.7",
         "versions": {"torch": "2.13.0"},
@@ -82,12 +82,50 @@ def test_every_batch_is_listed() -> None:
 
 def test_a_profile_takes_the_shortest_wait_and_leaves_the_reserve(tmp_path: Path) -> None:
     path = tmp_path / "profile.json"
-    path.write_text(profile(RESULT))
-    limits = load_batch_sizes(path, ["hrnet"]).of("hrnet")
+    alike = [{**row, "model": model} for model in CLASSES for row in SWEEP]
+    path.write_text(profile({**RESULT, "sweep": alike[:-1]}) or "")
+    sizes = load_batch_sizes(path, list(CLASSES))
+    # Half precision is what that CPU serves, where it was measured.
+    assert (sizes.of("hrnet").expected_throughput, sizes.of("hrnet").p95_latency_ms) == (10, 110)
+    limits = sizes.of("resunet_advanced")
     assert limits.optimal_batch_size == 1
     # 3600 MB are more than 85 % of 4 GiB.
     assert limits.max_safe_batch_size == 2
     assert (limits.expected_throughput, limits.p95_latency_ms) == (5.0, 210)
+
+
+@pytest.mark.parametrize("mask_iou", [0.9899, 0.99])
+def test_a_profile_takes_half_precision_only_where_the_masks_agree(mask_iou: float) -> None:
+    half = row("openvino", "bfloat16", figure(1, 10.0, 110), mask_iou=mask_iou)
+    alike = [{**each, "model": model} for model in CLASSES for each in (*SWEEP[:2], half)]
+    limits = json.loads(profile({**RESULT, "sweep": alike}) or "")["batch_configurations"]
+    assert limits["hrnet"]["expected_throughput"] == (10 if mask_iou >= 0.99 else 5)
+
+
+def test_without_every_network_there_is_no_profile() -> None:
+    assert profile(RESULT) is None
+
+
+def test_aims_are_compared_with_what_was_found() -> None:
+    served = {
+        "model": "hrnet",
+        "variant": "compact",
+        "proxy": "default",
+        "bare": [{"images_per_second": 10.0}],
+        "closed_loop": [{"clients": 16, "images_per_second": 8.0}],
+        "one_request_ms": {"queue": 1.5, "overhead": 30.5},
+    }
+    started = {"model": "hrnet", "variant": "full", "warm_s": 9.5}
+    result = {**RESULT, "serve": [served], "cold_start": [started]}
+    _, _, *rows = cells(targets_table(result))
+    assert [row[1:] for row in rows] == [
+        ["≥ 10", "5.2", "no"],
+        ["≥ 10", "10", "yes"],
+        ["≥ 0.85", "0.8", "no"],
+        ["≤ 2 ms", "1.5", "yes"],
+        ["≤ 30 ms", "30.5", "no"],
+        ["≤ 10 s", "9.5", "yes"],
+    ]
 
 
 def test_the_users_figures_stay_as_they_reported_them() -> None:
@@ -107,11 +145,22 @@ def test_sections_of_one_day_are_kept_together(tmp_path: Path) -> None:
     record("sweep", [again], tmp_path)
     assert record("serve", [full], tmp_path) == first
     (result,) = latest(tmp_path)
-    assert (result["sweep"], result["serve"]) == ([again, full], [full])
+    assert [row["n"] for row in (*result["sweep"], *result["serve"])] == [3, 2, 2]
+    assert all({"date", "load_average"} <= row.keys() for row in result["sweep"])
     assert result["file"] == f"{first.parent.name}/{first.name}"
     older = first.with_name("2000-01-01.json")
     older.write_text(json.dumps({"sweep": "old"}))
-    assert next(latest(tmp_path))["sweep"] == [again, full]
+    assert next(latest(tmp_path))["sweep"] == result["sweep"]
+
+
+def test_a_file_begins_with_what_the_days_before_measured(tmp_path: Path) -> None:
+    compact = {"variant": "compact", "model": "hrnet", "n": 1}
+    full = {"variant": "full", "model": "hrnet", "n": 2}
+    today = record("sweep", [compact, full], tmp_path)
+    yesterday = today.rename(today.with_name("2000-01-01.json"))
+    record("sweep", [{**compact, "n": 3}], tmp_path)
+    assert [row["n"] for row in next(latest(tmp_path))["sweep"]] == [3, 2]
+    assert [row["n"] for row in json.loads(yesterday.read_text())["sweep"]] == [1, 2]
 
 
 def test_a_plot_shows_every_point() -> None:

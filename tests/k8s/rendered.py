@@ -45,6 +45,15 @@ def overlay(k8s: Path, name: str) -> list[Manifest]:
     return kustomize(k8s / "overlays" / name)
 
 
+def with_component(folder: Path, name: str) -> list[Manifest]:
+    """Render the overlay for production of a site of its own, with one component more."""
+    path = make_site(folder) / "overlays" / "green" / "kustomization.yaml"
+    kustomization = yaml.safe_load(path.read_text(encoding="utf-8"))
+    kustomization["components"].append(f"../../components/{name}")
+    path.write_text(yaml.safe_dump(kustomization), encoding="utf-8")
+    return kustomize(path.parent)
+
+
 def of_kind(manifests: list[Manifest], kind: str) -> list[Manifest]:
     """The objects of one kind."""
     return [manifest for manifest in manifests if manifest["kind"] == kind]

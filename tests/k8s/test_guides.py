@@ -71,7 +71,7 @@ def guide(name: str) -> str:
 
 def blocks(name: str) -> list[str]:
     """The commands of a guide that it marks as tested."""
-    return re.findall(r"<!-- tested -->\n```sh\n(.*?)```", guide(name), re.DOTALL)
+    return re.findall(r"\*Tested:\*\n\n```sh\n(.*?)```", guide(name), re.DOTALL)
 
 
 def run(script: str, folder: Path, **variables: str) -> None:

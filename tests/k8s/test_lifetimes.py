@@ -89,7 +89,8 @@ def test_the_hook_waits_for_requests_in_flight(green: list[Manifest], tmp_path: 
     # The gauge stands at 2, then at 1, then at 0; each question and each pause is noted.
     gauge = """
         n=$(grep -c wget log); echo wget >> log
-        echo "ray_serve_num_ongoing_http_requests{application=\\"inference\\"} $((2 - n)).0"
+        echo "ray_serve_replica_processing_queries{deployment=\\"ingress\\"} $((2 - n)).0"
+        echo "ray_serve_replica_processing_queries{deployment=\\"hrnet\\"} 7.0"
     """
     environment = fake_programs(tmp_path, wget=gauge, sleep="echo sleep $1 >> log")
     (tmp_path / "log").touch()

@@ -55,6 +55,7 @@ def test_rays_metric_exists(name: str) -> None:
 def test_the_names_are_seen() -> None:
     assert "spheroserve_request_seconds" in metrics("spheroserve")
     assert "serve_deployment_replica_healthy" in metrics("serve")
+    assert "serve_deployment_status" in metrics("serve")
     assert "node_disk_utilization_percentage" in metrics("node")
 
 

@@ -8,7 +8,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from tests.k8s.rendered import OVERLAYS, ROOT, Manifest, kustomize, overlay, pods
+from tests.k8s.rendered import OVERLAYS, ROOT, Manifest, kustomize, overlay, pods, with_component
 
 SHARED = ROOT.parent / "shared"
 KUBERNETES = "1.36"
@@ -39,7 +39,10 @@ def test_a_wrong_pod_is_refused(green: list[Manifest]) -> None:
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the CRDs are in ../shared, which is not here")
 def test_custom_resources(k8s: Path, tmp_path: Path) -> None:
     rendered = {name: overlay(k8s, name) for name in OVERLAYS}
-    rendered["route"] = kustomize(k8s / "route" / "green")
+    for colour in ("green", "blue"):
+        rendered[f"route {colour}"] = kustomize(k8s / "route" / colour)
+    for component in ("two-workers", "tracing"):
+        rendered[component] = with_component(tmp_path / component, component)
     paths = []
     for name, objects in rendered.items():
         paths.append(tmp_path / f"{name}.yaml")

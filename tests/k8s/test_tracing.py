@@ -1,23 +1,15 @@
 """The component that an overlay adds to send traces."""
 
-from pathlib import Path
-
 import pytest
-import yaml
 from ray._common.utils import import_attr
 
 from deployments import tracing
-from tests.k8s.rendered import Manifest, kustomize, make_site, of_kind, ray_groups, worker
+from tests.k8s.rendered import Manifest, of_kind, ray_groups, with_component, worker
 
 
 @pytest.fixture(scope="module")
 def traced(tmp_path_factory: pytest.TempPathFactory) -> list[Manifest]:
-    folder: Path = make_site(tmp_path_factory.mktemp("traced")) / "overlays" / "green"
-    file = folder / "kustomization.yaml"
-    kustomization = yaml.safe_load(file.read_text(encoding="utf-8"))
-    kustomization["components"].append("../../components/tracing")
-    file.write_text(yaml.safe_dump(kustomization), encoding="utf-8")
-    return kustomize(folder)
+    return with_component(tmp_path_factory.mktemp("traced"), "tracing")
 
 
 def environment(group: Manifest) -> dict[str, str]:

@@ -1,28 +1,15 @@
 """The component that keeps the service alive when a worker's node is lost."""
 
 import pytest
-import yaml
 
 from serve_app.serve_config import RAY_ENVIRONMENT
-from tests.k8s.rendered import (
-    Manifest,
-    kustomize,
-    make_site,
-    ray_groups,
-    serve_config,
-    worker,
-)
+from tests.k8s.rendered import Manifest, ray_groups, serve_config, with_component, worker
 
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> list[Manifest]:
     """The overlay for production with the component."""
-    k8s = make_site(tmp_path_factory.mktemp("two"))
-    path = k8s / "overlays" / "green" / "kustomization.yaml"
-    overlay = yaml.safe_load(path.read_text())
-    overlay["components"].append("../../components/two-workers")
-    path.write_text(yaml.safe_dump(overlay))
-    return kustomize(path.parent)
+    return with_component(tmp_path_factory.mktemp("two"), "two-workers")
 
 
 def test_there_are_two_workers_from_the_start(two: list[Manifest]) -> None:

@@ -5,6 +5,8 @@ from typing import Any
 
 import httpx
 import pytest
+import ray
+from prometheus_client.parser import text_string_to_metric_families
 from ray import serve
 
 from tests.ray.applications import application
@@ -15,6 +17,8 @@ from tests.scenes import encoded, spheroid
 pytestmark = pytest.mark.ray
 
 NAME = "sleeper"
+STATUS = "ray_serve_deployment_status"
+HEALTHY = "ray_serve_deployment_replica_healthy"
 MODEL: dict[str, object] = {
     "implementation": "deployments.inference.models:HRNet",
     "weights": "package:hrnet_compact.safetensors",
@@ -30,17 +34,55 @@ def deployed() -> dict[str, Any]:
     return found
 
 
+async def of_serve(client: httpx.AsyncClient) -> tuple[str, dict[str, int]]:
+    """Status and replicas of the model in the overview of the service."""
+    deployments = (await client.get("/api/v1/overview")).json()["deployments"]
+    (model,) = (each for each in deployments if each["name"] == NAME)
+    return model["status"], model["replicas"]
+
+
+async def exported(metric: str, name: str = NAME) -> list[float]:
+    """What Ray's exporter says of a deployment in its own metrics, or of a model in ours."""
+    (node,) = ray.nodes()
+    page = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
+    async with httpx.AsyncClient() as client:
+        text = (await client.get(page)).text
+    return [
+        sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == metric
+        and name in (sample.labels.get("deployment"), sample.labels.get("model"))
+    ]
+
+
+async def becomes(metric: str, value: float) -> None:
+    """Wait until Ray's exporter says so; it collects every few seconds."""
+    async with asyncio.timeout(60):
+        while await exported(metric) != [value]:
+            await asyncio.sleep(0.5)
+
+
 async def test_the_first_request_wakes_a_model_at_zero(
     service: Service, client: httpx.AsyncClient, tmp_path: Path
 ) -> None:
     async with application(service, client, tmp_path, NAME, MODEL) as running:
         assert await running.replicas() == []
         assert replica_pids(NAME, NAME) == set()
+        # By these the alert for a model without a replica knows that none is wanted.
+        await becomes(STATUS, 6)
+        assert await exported(HEALTHY) == []
+        assert await of_serve(client) == ("HEALTHY", {})
         data = encoded(spheroid()[0])
         answers = await asyncio.gather(*(running.segment(data) for _ in range(3)))
         assert [answer.status_code for answer in answers] == [200, 200, 200]
         await running.until(lambda replicas: len(replicas) == 1)
         (awake,) = replica_pids(NAME, NAME)
+        await becomes(HEALTHY, 1)
+        assert await of_serve(client) == ("HEALTHY", {"RUNNING": 1})
+        # The hook before a pod's end waits for what it says; it is there without a request too.
+        assert sum(await exported("ray_serve_replica_processing_queries", "ingress")) == 0
+        assert await exported("ray_spheroserve_configuration_refused") == [0]
 
         # Other limits reach the replica that runs.
         config = copy.deepcopy(running.config)

@@ -11,7 +11,14 @@ from starlette.types import ASGIApp, Message
 from deployments.errors import StoreUnavailable
 from deployments.inference.types import Polygons
 from serve_app import metrics
-from serve_app.service import Activity, Health, MetricsConvention, ModelInfo, Segmentation
+from serve_app.service import (
+    Activity,
+    DeploymentState,
+    Health,
+    MetricsConvention,
+    ModelInfo,
+    Segmentation,
+)
 
 SQUARE = {
     "id": "polygon_1",
@@ -101,6 +108,12 @@ class FakeService:
 
     def request_counts(self) -> dict[tuple[str, int], int]:
         return {("hrnet", 200): 7, ("other", 400): 1}
+
+    async def deployments(self) -> list[DeploymentState]:
+        return [
+            DeploymentState("inference", "hrnet", "HEALTHY", {"RUNNING": 2}, ""),
+            DeploymentState("jobs", "notifier", "UNHEALTHY", {"STARTING": 1}, "it died"),
+        ]
 
     async def forget_memory(self) -> None:
         self.forgotten += 1

@@ -26,7 +26,12 @@ def text_of(shown: RenderableType) -> str:
 def test_every_replica_is_shown(url: str) -> None:
     result = CliRunner().invoke(status, ["--url", url], env={"COLUMNS": "120"})
     assert result.exit_code == 0, result.output
-    rows = [line for line in result.output.splitlines() if "hrnet" in line]
+    serve, *rows = [line for line in result.output.splitlines() if "hrnet" in line]
+    assert "inference/hrnet" in serve
+    assert "2 RUNNING" in serve
+    (notifier,) = (line for line in result.output.splitlines() if "jobs/notifier" in line)
+    assert "UNHEALTHY" in notifier
+    assert "it died" in notifier
     assert len(rows) == 2
     assert "112" in rows[0]
     assert "12 of 12" in rows[0]
@@ -106,7 +111,7 @@ def test_jobs_and_mails_are_counted() -> None:
         "mails": {"sent": 4, "dead": 1},
         "oldest_unsent_seconds": 0.0,
     }
-    text = text_of(view({"models": {}, "queue_length": 3, "jobs": numbers}))
+    text = text_of(view({"deployments": None, "models": {}, "queue_length": 3, "jobs": numbers}))
     assert "images that wait for a device: 3" in text
     assert "jobs: 2 queued, 1 running; oldest unfinished 1.5 h\n" in text
     assert "mails: 4 sent, 1 dead\n" in text

@@ -44,6 +44,8 @@ async def test_the_overview_has_replicas_jobs_and_mails(client: httpx.AsyncClien
     overview = (await client.get("/api/v1/overview")).json()
     assert [each["pid"] for each in overview["models"]["hrnet"]["replicas"]] == [112, 105]
     assert overview["queue_length"] == 3
+    assert [each["name"] for each in overview["deployments"]] == ["hrnet", "notifier"]
+    assert overview["deployments"][1]["message"] == "it died"
     assert overview["jobs"]["jobs"]["queued"] == 0
     assert overview["jobs"]["mails"]["queued"] == 1
     assert overview["jobs"]["oldest_unsent_seconds"] >= 0

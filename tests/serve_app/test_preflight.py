@@ -5,7 +5,7 @@ import pytest
 from deployments.config import Profile, load_profile, packaged_configs
 from deployments.errors import ConfigurationError, WeightsError
 from deployments.inference.memory.limits import check_gpu_shares
-from serve_app.preflight import check_profile, gpu_shares
+from serve_app.preflight import check_devices, check_profile, gpu_shares
 
 
 def local(**changes: object) -> Profile:
@@ -19,6 +19,13 @@ def test_the_local_profile_is_good() -> None:
     lines = check_profile(local())
     assert len(lines) == 3
     assert "1,837,265 parameters, input 512 x 512, cpu, hrnet_compact.safetensors" in lines[0]
+
+
+def test_another_node_is_checked_by_its_own_gpus() -> None:
+    gpu = load_profile(packaged_configs(), "gpu")
+    check_devices(gpu, 1)
+    with pytest.raises(ConfigurationError, match="needs a GPU"):
+        check_devices(gpu, 0)
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 """Decodes an uploaded file to RGB. Runs in a child process: see `sandbox`.
 
-The header is checked first (`declared`), then Pillow decodes PNG, JPEG and BMP,
-and tifffile decodes TIFF. Pillow keeps only the high byte of 16-bit colour, so PNG files of
-that depth go through libpng (imagecodecs).
+The header is checked first (`declared`). Then libpng (imagecodecs) decodes PNG, tifffile TIFF,
+and Pillow JPEG and BMP. For PNG Pillow takes twice as long and keeps only the high byte of 16-bit
+colour; for JPEG it is the one of the two that refuses a file that ends early.
 
 Alpha is dropped, as SpheroSeg does: the colour stored below transparent pixels is used.
 """
@@ -73,8 +73,9 @@ def _decode(data: bytes, image_format: Format, limits: ImageLimits) -> tuple[UIn
         if image.size != (header.width, header.height):
             raise InvalidImage(f"The {image_format} image declares two sizes.")
         orientation = image.getexif().get(_ORIENTATION_TAG, 1)
-        if header.bits == 16:
-            return _to_rgb(to_uint8(imagecodecs.png_decode(data), 16)), orientation
+        if image_format == "PNG":
+            # libpng makes 8 bits of fewer and colours of a palette.
+            return _to_rgb(to_uint8(imagecodecs.png_decode(data), max(8, header.bits))), orientation
         return np.asarray(image if image.mode == "RGB" else image.convert("RGB")), orientation
 
 

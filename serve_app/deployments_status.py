@@ -1,0 +1,28 @@
+"""What Ray Serve's controller says of every deployment."""
+
+import asyncio
+
+from ray import serve
+from ray.serve.schema import DeploymentStatusOverview, ReplicaState
+
+from serve_app.service import DeploymentState
+
+
+async def deployment_states() -> list[DeploymentState]:
+    """Every deployment of every application, by name within it. Waits for the controller."""
+    status = await asyncio.to_thread(serve.status)
+    return [
+        DeploymentState(
+            application=application,
+            name=name,
+            status=deployment.status.value,
+            replicas=_counts(deployment),
+            message=deployment.message,
+        )
+        for application, overview in sorted(status.applications.items())
+        for name, deployment in sorted(overview.deployments.items())
+    ]
+
+
+def _counts(deployment: DeploymentStatusOverview) -> dict[str, int]:
+    return {ReplicaState(state).value: n for state, n in deployment.replica_states.items()}
