@@ -30,7 +30,15 @@ def figure(batch: int, speed: float, p95: float, peak: int = 500) -> dict[str, A
 
 def row(engine: str, precision: str, *figures: dict[str, Any], **more: Any) -> dict[str, Any]:
     same = {"model": "hrnet", "variant": "compact", "side": 512}
-    return {**same, "engine": engine, "precision": precision, "batches": list(figures), **more}
+    when = {"date": "2026-01-01", "load_average": 0.4}
+    return {
+        **same,
+        **when,
+        "engine": engine,
+        "precision": precision,
+        "batches": list(figures),
+        **more,
+    }
 
 
 SWEEP = [
@@ -192,11 +200,12 @@ def test_check_names_what_differs_and_writes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(report, "ROOT", tmp_path)
-    monkeypatch.setattr(report, "latest", lambda: [RESULT])
+    whole = [{**each, "model": model} for model in CLASSES for each in SWEEP]
+    monkeypatch.setattr(report, "latest", lambda: [{**RESULT, "sweep": whole}])
     (tmp_path / "docs").mkdir()
     for path, names in {
         "README.md": ["speed"],
-        "docs/batch-optimization-results.md": ["reference", "speed", "batches"],
+        "docs/batch-optimization-results.md": ["reference", "speed", "targets", "batches"],
         "docs/GPU-CONFIGURATION.md": ["reference", "serve", "cold-start"],
         "docs/autoscaling.md": ["autoscale", "scale-to-zero"],
         "docs/deploy-kuberay.md": ["several nodes"],
@@ -210,4 +219,9 @@ def test_check_names_what_differs_and_writes_nothing(
     assert report.write(check=True) == []
     readme = tmp_path / "README.md"
     readme.write_text(readme.read_text().replace("2.60 ×", "9.99 ×"))
-    assert report.write(check=True) == ["README.md"]
+    orphan = tmp_path / "configs" / "profiles" / "another-gpu.json"
+    orphan.write_text("{}")
+    assert report.write(check=True) == ["configs/profiles/another-gpu.json", "README.md"]
+    report.write(check=False)
+    assert not orphan.exists()
+    assert report.write(check=True) == []
