@@ -46,7 +46,10 @@ def sweep(
             safe = sizes.batch_configurations[subject.model].max_safe_batch_size
             # The original ran one image at a time, in torch.
             largest = 1 if subject.engine == "torch" else min(safe, most or safe)
-            rows.append(_measure_batches(subject, largest, seconds))
+            row = _measure_batches(subject, largest, seconds)
+            if row["stopped"] is None and subject.engine != "torch" and largest < safe:
+                row["stopped"] = f"larger ones than {largest} were not asked for"
+            rows.append(row)
     return rows
 
 

@@ -4,19 +4,26 @@ Every channel is repeated k times and every weight that reads repeated channels 
 (Net2WiderNet, Chen et al. 2016, arXiv:1511.05641). Instance normalisation, ReLU, means and maxima
 over channels treat equal channels equally, so in exact arithmetic the output is the same; the
 work is that of the wide network. Speed and rounding can then be measured on weights that mean
-something.
+something. ``python -m benchmarks.widen`` measures the difference that float32 makes and writes
+``benchmarks/results/widened.json``.
 """
 
+import json
 import math
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from deployments.config import PACKAGE_WEIGHTS
 from deployments.errors import ConfigurationError
 from deployments.inference import checkpoints
+from deployments.inference.calibration_images import calibration_images
+from deployments.inference.images.transforms import get_preset
 from deployments.inference.networks.registry import get_network
 from deployments.inference.networks.resunet_advanced import SelfAttention
+
+RESULT = Path(__file__).parent / "results" / "widened.json"
 
 # The reference widths, but for ResUNet Small, whose deepest level has 512 there: 576 is the same
 # multiple of the compact width as all other levels, which keeps means over channels as they are.
@@ -103,3 +110,38 @@ def widen_file(source: Path, target: Path, input_size: int) -> None:
     }
     weights = widen(metadata.network, narrow, wide)
     checkpoints.save(target, weights, metadata.model_copy(update=update))
+
+
+def difference(network: str) -> dict[str, float]:
+    """What widening the packaged weights changes in float32, on one calibration image.
+
+    Returns:
+        The largest difference of a logit, and the largest logit.
+    """
+    path = PACKAGE_WEIGHTS / f"{network}_compact.safetensors"
+    metadata = checkpoints.read_metadata(path)
+    spec = get_network(network)
+    narrow, wide = spec.build(metadata.widths), spec.build(FULL_WIDTHS[network])
+    checkpoints.load(path, narrow)
+    wide.load_state_dict(widen(network, narrow, wide))
+    pixels = torch.from_numpy(calibration_images(metadata.input_size, 1))
+    preset = get_preset(metadata.preset)
+    mean, std = torch.tensor(preset.mean), torch.tensor(preset.std)
+    images = ((pixels / 255 - mean) / std).permute(0, 3, 1, 2)
+    with torch.inference_mode():
+        before, after = narrow.eval()(images), wide.eval()(images)
+    return {
+        "largest_difference": float((after - before).abs().max()),
+        "largest_logit": float(before.abs().max()),
+    }
+
+
+def main() -> None:
+    """Compare every network, and write the result."""
+    result = {network: difference(network) for network in FULL_WIDTHS}
+    RESULT.write_text(json.dumps(result, indent=1) + "\n")
+    print(RESULT.read_text())
+
+
+if __name__ == "__main__":
+    main()

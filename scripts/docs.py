@@ -114,6 +114,16 @@ def transfer_table() -> str:
     )
 
 
+def widened_sentence() -> str:
+    """How equal the widened networks are."""
+    result = json.loads((RESULTS / "widened.json").read_text(encoding="utf-8"))
+    parts = ", ".join(
+        f"{each['largest_difference']:.1g} of {each['largest_logit']:.0f} ({network})"
+        for network, each in result.items()
+    )
+    return f"Largest difference of a logit, and the largest logit, in float32: {parts}."
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     "serving settings": serving_table,
     "settings": lambda: settings_table(Settings),
@@ -123,6 +133,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "health": health_sentence,
     "memory": memory_sentence,
     "transfer": transfer_table,
+    "widened": widened_sentence,
     "interactive": interactive_sentence,
     "email timeout": email_timeout_table,
     "mail hostile": mail_hostile_sentence,

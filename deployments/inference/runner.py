@@ -238,7 +238,9 @@ class ModelRunner:
 
     def _cpu_call(self, batch: Sequence[UInt8Array]) -> list[_Answer]:
         if self._cpu is None:
-            spec = self._spec.model_copy(update={"device": "cpu", "engine": "auto"})
+            spec = self._spec.model_copy(
+                update={"device": "cpu", "engine": "auto", "precision": "auto"}
+            )
             self._cpu = load_model(spec, self._tunables, "cpu")
         return self._run_engine(self._cpu, batch)
 
