@@ -7,36 +7,19 @@ already know. So each lesson is put into the key-value store of the Ray cluster,
 
 import dataclasses
 import json
-import logging
 import time
 
 from ray.experimental.internal_kv import _internal_kv_get, _internal_kv_put
 
 from deployments.inference.memory.state import Evidence, MemoryKey
-from deployments.threads import one_thread
-
-log = logging.getLogger(__name__)
 
 _NAMESPACE = "spheroserve-memory"
-_writer = one_thread("lessons")
 
 
 def publish(evidence: Evidence) -> None:
-    """Leave a lesson for others; the latest one of a key counts.
-
-    Returns at once: while the head of the cluster is away, the store does not answer, and the
-    replica serves on.
-    """
+    """Leave a lesson for others; the latest one of a key counts. Blocks for a moment."""
     lesson = {"at": time.time(), "evidence": dataclasses.asdict(evidence)}
-    _writer.submit(_put, _name(evidence.key), json.dumps(lesson).encode())
-
-
-def _put(name: bytes, lesson: bytes) -> None:
-    try:
-        _internal_kv_put(name, lesson, namespace=_NAMESPACE)
-    # Whatever Ray raises: nobody waits for it, and the replica knows its lesson itself.
-    except Exception:
-        log.exception("a lesson about memory could not be left for others")
+    _internal_kv_put(_name(evidence.key), json.dumps(lesson).encode(), namespace=_NAMESPACE)
 
 
 def recall(key: MemoryKey) -> Evidence | None:

@@ -36,7 +36,8 @@ log = logging.getLogger(__name__)
 # A replica without instructions yet forms batches of one; reconfigure() sets the real size.
 _INITIAL_BATCH = 1
 
-# Enough that a batch hardly feels the loading beside it; it still ends under full load.
+# The most there is. Ray starts replicas with 15, so that a batch gets two thirds of the processor
+# while weights are loaded beside it.
 _LOADER_NICENESS = 19
 
 

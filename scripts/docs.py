@@ -105,7 +105,7 @@ def transfer_table() -> str:
     result = json.loads((RESULTS / "transfer.json").read_text(encoding="utf-8"))
     for case in result["cases"]:
         for callers in sorted({int(k.split()[1]) for k in case if k.startswith("pixels")}):
-            ways = (case[f"{way}, {callers} callers"] for way in ("stored", "pixels", "bytes"))
+            ways = (case[f"{way}, {callers} callers"] for way in ("pixels", "message", "bytes"))
             figures = (f"{way['p50_ms']:.0f} / {way['cpu_ms_per_image']:.0f}" for way in ways)
             name = f"{case['upload']}, {case['side']}²"
             rows.append(f"| {name} | {callers} | {' | '.join(figures)} |")

@@ -12,11 +12,9 @@ from ray.serve.config import AutoscalingConfig, HTTPOptions
 
 from deployments.config import load_profile, packaged_configs
 from serve_app.app import START_ATTEMPTS
-from serve_app.serve_config import DIRECT_OBJECT_BYTES, PROXY_HEALTH_CHECK_PERIOD_S, render
+from serve_app.serve_config import PROXY_HEALTH_CHECK_PERIOD_S, render
 from serve_app.settings import ENV_PREFIX, Settings
 
-# src/ray/common/ray_config_def.h
-_RAYS_DIRECT_OBJECT_BYTES = 100 * 1024
 _RECOVERY = Path(__file__).parent.parent / "benchmarks" / "results" / "recovery.json"
 _MODELS = "`autoscaling` in `models.yaml`"
 _CODE = "`serve_app/serve_config.py`"
@@ -126,14 +124,6 @@ def serving_table() -> str:
             _value(SERVES_PROXY_PERIOD_S),
             "a dead proxy refuses connections until three checks have failed: {proxy}",
             "environment of `spheroserve up`, of the head on Kubernetes",
-        ),
-        _row(
-            "RAY_max_direct_call_object_size",
-            str(DIRECT_OBJECT_BYTES),
-            str(_RAYS_DIRECT_OBJECT_BYTES),
-            "bytes up to which arguments and answers travel within the message and not through the "
-            "object store: [what that saves](GPU-CONFIGURATION.md#where-images-are-decoded)",
-            "environment of `spheroserve up`, of head and workers on Kubernetes",
         ),
     ]
     recovered = {kind: _recovered(kind) for kind in ("replica", "proxy")}

@@ -33,12 +33,7 @@ _DRAIN_S = 6
 _POLICY = "deployments.scaling:replicas_wanted"
 # For those who start Ray. A dead proxy refuses connections until three checks have failed.
 PROXY_HEALTH_CHECK_PERIOD_S = 2
-# An image of 1024² fits: it then goes within the message, not through the object store.
-DIRECT_OBJECT_BYTES = 4 * 2**20
-RAY_ENVIRONMENT = {
-    "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": str(PROXY_HEALTH_CHECK_PERIOD_S),
-    "RAY_max_direct_call_object_size": str(DIRECT_OBJECT_BYTES),
-}
+RAY_ENVIRONMENT = {"RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": str(PROXY_HEALTH_CHECK_PERIOD_S)}
 # How long a handle waits before it asks full replicas again. Serve's own 0.5 s is longer than many
 # a batch: the replica stood idle meanwhile, and 64 clients got half of what it can do.
 _ROUTER = {"initial_backoff_s": 0.02, "backoff_multiplier": 2.0, "max_backoff_s": 0.05}
