@@ -14,6 +14,7 @@ from deployments.device_profiles import slug
 ROOT = Path(__file__).parent.parent
 _VARIANTS = ("compact", "full")
 _PROFILES = "configs/profiles"
+_IMAGES = "docs/images"
 
 
 def write(check: bool) -> list[str]:
@@ -27,9 +28,10 @@ def write(check: bool) -> list[str]:
     """
     stale = []
     wanted_files = generated()
-    for orphan in (ROOT / _PROFILES).glob("*.json"):
-        # A safe batch that nobody measured must not be served.
-        if (path := f"{_PROFILES}/{orphan.name}") not in wanted_files:
+    # Above all a safe batch that nobody measured must not be served.
+    present = [*ROOT.glob(f"{_PROFILES}/*.json"), *ROOT.glob(f"{_IMAGES}/speed-*.svg")]
+    for orphan in present:
+        if (path := str(orphan.relative_to(ROOT))) not in wanted_files:
             stale.append(path)
             if not check:
                 orphan.unlink()
@@ -53,7 +55,7 @@ def generated() -> dict[str, str]:
             files[f"{_PROFILES}/{device}.json"] = limits
         for variant in _VARIANTS:
             if any(row["variant"] == variant for row in result["sweep"]):
-                files[f"docs/images/speed-{device}-{variant}.svg"] = _plot(result, variant)
+                files[f"{_IMAGES}/speed-{device}-{variant}.svg"] = _plot(result, variant)
     files |= _document(
         "docs/batch-optimization-results.md",
         {

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from ray import serve
 
 from deployments import evidence_store, tracing
+from deployments.assigned_device import assigned_device
 from deployments.batch_metrics import BatchMetrics
 from deployments.config import ModelSpec, Tunables
 from deployments.errors import ConfigurationError, DeadlineExceeded, InferenceFailed, ServiceError
@@ -161,17 +162,17 @@ class Segmenter:
         """What this replica is and has done, as JSON-ready values for /api/v1/models."""
         if self._runner is None:
             raise ConfigurationError(f"{self._name} has no weights yet")
-        described = self._runner.describe()
-        # Ray exports a gauge only while it is set again and again; ingresses ask every second.
-        self._metrics.record_memory(described)
-        self._metrics.record_refusal(self._refused is not None)
+        # Ray exports a gauge only while it is set again and again, and ingresses ask every second.
+        # Not during a device call: Ray's process dies where it finds no memory for a metric.
+        if not self._busy():
+            self._record_state(self._runner)
         return {
             "pid": os.getpid(),
-            **described,
+            **self._runner.describe(),
             "loading": self._loading,
             "refused": self._refused,
             "waiting": self._gate.waiting,
-            "busy": self._hung_at != float("inf"),
+            "busy": self._busy(),
         }
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
@@ -239,6 +240,7 @@ class Segmenter:
         finally:
             self._hung_at = float("inf")
         self._metrics.record(done)
+        self._record_state(runner)
         answers = iter(done)
         return [next(answers) if item.deadline > now else late for item in items]
 
@@ -267,6 +269,13 @@ class Segmenter:
                 await in_thread(self._thread, lambda: present.tune(kept))
             raise
 
+    def _busy(self) -> bool:
+        return self._hung_at != float("inf")
+
+    def _record_state(self, runner: ModelRunner) -> None:
+        self._metrics.record_memory(runner.describe())
+        self._metrics.record_refusal(self._refused is not None)
+
     def _batch_size(self) -> int:
         return self._runner.batch_size() if self._runner is not None else _INITIAL_BATCH
 
@@ -279,20 +288,3 @@ class Segmenter:
 def needs_reload(old: Tunables, new: Tunables) -> bool:
     """Whether the change concerns the network itself."""
     return (old.weights, old.widths) != (new.weights, new.widths)
-
-
-def assigned_device(kind: str) -> str:
-    """The device that Ray assigned to this replica.
-
-    ``torch.cuda.is_available()`` says nothing about that: a replica without a GPU share sees
-    every GPU of its node.
-
-    Raises:
-        ConfigurationError: A GPU is asked for and Ray assigned none.
-    """
-    if kind == "cpu":
-        return "cpu"
-    if not ray.get_gpu_ids():
-        raise ConfigurationError("device cuda needs num_gpus above 0 in models.yaml")
-    # Ray narrows CUDA_VISIBLE_DEVICES to the assigned GPU, which torch then calls number 0.
-    return "cuda:0"

@@ -3,14 +3,21 @@
 import asyncio
 
 from ray import serve
+from ray.exceptions import RayError
 from ray.serve.schema import DeploymentStatusOverview, ReplicaState
 
 from serve_app.service import DeploymentState
 
 
-async def deployment_states() -> list[DeploymentState]:
-    """Every deployment of every application, by name within it. Waits for the controller."""
-    status = await asyncio.to_thread(serve.status)
+async def deployment_states() -> list[DeploymentState] | None:
+    """Every deployment of every application, by name within it.
+
+    Waits for the controller; None where it is gone.
+    """
+    try:
+        status = await asyncio.to_thread(serve.status)
+    except RayError:
+        return None
     return [
         DeploymentState(
             application=application,

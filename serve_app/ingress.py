@@ -112,7 +112,7 @@ class Ingress:
         """The last known state; see ``SegmentationService``."""
         return self._directory.health()
 
-    async def deployments(self) -> list[DeploymentState]:
+    async def deployments(self) -> list[DeploymentState] | None:
         """See ``SegmentationService``."""
         return await deployment_states()
 

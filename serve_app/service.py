@@ -139,8 +139,8 @@ class SegmentationService(Protocol):
         """Return how many images were asked for, by model and HTTP status, since the start."""
         ...
 
-    async def deployments(self) -> Sequence[DeploymentState]:
-        """Return what Serve says of every deployment, that of the jobs included."""
+    async def deployments(self) -> Sequence[DeploymentState] | None:
+        """Return what Serve says of every deployment, those of the jobs included, if it answers."""
         ...
 
     async def forget_memory(self) -> None:

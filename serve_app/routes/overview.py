@@ -7,7 +7,6 @@ import socket
 from collections.abc import Awaitable
 from typing import TypeVar
 
-from ray.exceptions import RayError
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -63,5 +62,5 @@ async def _or_none(answer: Awaitable[T]) -> T | None:
     try:
         async with asyncio.timeout(_PATIENCE_S):
             return await answer
-    except (ServerError, RayError, TimeoutError):
+    except (ServerError, TimeoutError):
         return None

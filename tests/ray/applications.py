@@ -56,6 +56,13 @@ class Application:
             while not condition(await self.replicas()):
                 await asyncio.sleep(0.1)
 
+    async def until_one(self, condition: Callable[[dict[str, Any]], bool]) -> None:
+        """Wait until the first replica says what is expected.
+
+        While Serve hands a configuration over, it may name no replica for a moment.
+        """
+        await self.until(lambda replicas: bool(replicas) and condition(replicas[0]))
+
     async def tune(self, **tunables: object) -> None:
         """Change the model's user_config."""
         config = copy.deepcopy(self.config)

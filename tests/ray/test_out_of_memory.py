@@ -44,11 +44,11 @@ async def test_a_batch_that_does_not_fit_costs_no_request(
 ) -> None:
     async with application(service, client, tmp_path, "tight", HRNET, batch_size=12) as app:
         unlimited = await segment_all(app, len(FILES))
-        await app.until(lambda replicas: replicas[0]["effective_batch_size"] == 12)
+        await app.until_one(lambda replica: replica["effective_batch_size"] == 12)
         assert ooms(await app.replicas()) == 0
 
         await app.tune(memory_limit_mb=LIMIT_MB)
-        await app.until(lambda replicas: replicas[0]["memory"]["memory_limit_mb"] == LIMIT_MB)
+        await app.until_one(lambda replica: replica["memory"]["memory_limit_mb"] == LIMIT_MB)
         limited: list[dict[str, Any]] = []
         async with asyncio.timeout(120):
             # On a crowded machine it may take a while until a batch is full.
@@ -56,7 +56,7 @@ async def test_a_batch_that_does_not_fit_costs_no_request(
                 limited += await segment_all(app, 96)
                 # Not before the last is counted: what a replica is known to say may be old.
                 total = len(FILES) + len(limited)
-                await app.until(lambda replicas: replicas[0]["images"] == total)  # noqa: B023
+                await app.until_one(lambda replica: replica["images"] == total)  # noqa: B023
         (after,) = await app.replicas()
         assert after["memory"]["shrinks"] > 0
         assert after["memory"]["last_oom_at"] is not None
@@ -71,19 +71,19 @@ async def test_a_batch_that_does_not_fit_costs_no_request(
         # What was learnt holds: more of the same causes no further shortage.
         answers = await segment_all(app, 48)
         assert max(answer["batch_size_used"] for answer in answers) <= after["effective_batch_size"]
-        await app.until(lambda replicas: replicas[0]["images"] >= after["images"] + 48)
+        await app.until_one(lambda replica: replica["images"] >= after["images"] + 48)
         assert ooms(await app.replicas()) == after["memory"]["ooms"]
 
         # A replica that takes the place of this one knows it already.
         os.kill(after["pid"], signal.SIGKILL)
-        await app.until(lambda replicas: bool(replicas) and replicas[0]["pid"] != after["pid"])
+        await app.until_one(lambda replica: replica["pid"] != after["pid"])
         (successor,) = await app.replicas()
         assert successor["memory"]["ooms"] == 0
         assert successor["effective_batch_size"] <= after["effective_batch_size"]
 
         # More memory: the evidence is void, and batches are full again.
         await app.tune(memory_limit_mb=None)
-        await app.until(lambda replicas: replicas[0]["effective_batch_size"] == 12)
+        await app.until_one(lambda replica: replica["effective_batch_size"] == 12)
         answers = await segment_all(app, 48)
         assert max(answer["batch_size_used"] for answer in answers) > after["effective_batch_size"]
 
@@ -126,4 +126,4 @@ async def test_a_lost_device_is_replaced_and_no_request_lost(
         # fails at its fourth, too.
         answers = await asyncio.gather(*(app.segment(FILES[n % 8]) for n in range(10)))
         assert Counter(answer.status_code for answer in answers) == {200: 10}
-        await app.until(lambda replicas: bool(replicas) and replicas[0]["pid"] != before["pid"])
+        await app.until_one(lambda replica: replica["pid"] != before["pid"])

@@ -18,6 +18,8 @@ pytestmark = pytest.mark.ray
 
 NAME = "sleeper"
 STATUS = "ray_serve_deployment_status"
+REQUESTS = "ray_serve_replica_processing_queries"
+REFUSED = "ray_spheroserve_configuration_refused"
 HEALTHY = "ray_serve_deployment_replica_healthy"
 MODEL: dict[str, object] = {
     "implementation": "deployments.inference.models:HRNet",
@@ -56,10 +58,10 @@ async def exported(metric: str, name: str = NAME) -> list[float]:
     ]
 
 
-async def becomes(metric: str, value: float) -> None:
-    """Wait until Ray's exporter says so; it collects every few seconds."""
+async def becomes(metric: str, value: float, name: str = NAME) -> None:
+    """Wait until Ray's exporter says so of each replica; it collects every few seconds."""
     async with asyncio.timeout(60):
-        while await exported(metric) != [value]:
+        while set(await exported(metric, name)) != {value}:
             await asyncio.sleep(0.5)
 
 
@@ -80,9 +82,9 @@ async def test_the_first_request_wakes_a_model_at_zero(
         (awake,) = replica_pids(NAME, NAME)
         await becomes(HEALTHY, 1)
         assert await of_serve(client) == ("HEALTHY", {"RUNNING": 1})
-        # The hook before a pod's end waits for what it says; it is there without a request too.
-        assert sum(await exported("ray_serve_replica_processing_queries", "ingress")) == 0
-        assert await exported("ray_spheroserve_configuration_refused") == [0]
+        # The hook before a pod's end waits until this says 0, which it must go on to say.
+        await becomes(REQUESTS, 0, "ingress")
+        await becomes(REFUSED, 0)
 
         # Other limits reach the replica that runs.
         config = copy.deepcopy(running.config)
