@@ -110,6 +110,7 @@ class Segmenter:
                 log.exception("%s keeps its configuration", self._name)
                 known = isinstance(error, ServiceError | ValidationError)
                 self._refused = str(error) if known else f"{type(error).__name__}: {error}"
+            self._metrics.record_refusal(self._refused is not None)
 
     async def _change(self, user_config: dict[str, object]) -> None:
         tunables = Tunables.model_validate(user_config)
@@ -162,17 +163,13 @@ class Segmenter:
         """What this replica is and has done, as JSON-ready values for /api/v1/models."""
         if self._runner is None:
             raise ConfigurationError(f"{self._name} has no weights yet")
-        # Ray exports a gauge only while it is set again and again, and ingresses ask every second.
-        # Not during a device call: Ray's process dies where it finds no memory for a metric.
-        if not self._busy():
-            self._record_state(self._runner)
         return {
             "pid": os.getpid(),
             **self._runner.describe(),
             "loading": self._loading,
             "refused": self._refused,
             "waiting": self._gate.waiting,
-            "busy": self._busy(),
+            "busy": self._hung_at != float("inf"),
         }
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
@@ -182,7 +179,7 @@ class Segmenter:
     async def forget_memory(self) -> None:
         """Drop what was learnt about memory; the next batches have the configured size."""
         if (runner := self._runner) is not None:
-            await in_thread(self._thread, runner.forget)
+            runner.forget()
             self._join_batch.set_max_batch_size(self._batch_size())
 
     def check_health(self) -> None:
@@ -240,7 +237,7 @@ class Segmenter:
         finally:
             self._hung_at = float("inf")
         self._metrics.record(done)
-        self._record_state(runner)
+        self._metrics.record_memory(runner.describe())
         answers = iter(done)
         return [next(answers) if item.deadline > now else late for item in items]
 
@@ -268,13 +265,6 @@ class Segmenter:
                 kept = self._tunables
                 await in_thread(self._thread, lambda: present.tune(kept))
             raise
-
-    def _busy(self) -> bool:
-        return self._hung_at != float("inf")
-
-    def _record_state(self, runner: ModelRunner) -> None:
-        self._metrics.record_memory(runner.describe())
-        self._metrics.record_refusal(self._refused is not None)
 
     def _batch_size(self) -> int:
         return self._runner.batch_size() if self._runner is not None else _INITIAL_BATCH

@@ -50,16 +50,13 @@ async def test_a_batch_that_does_not_fit_costs_no_request(
         await app.tune(memory_limit_mb=LIMIT_MB)
         await app.until_one(lambda replica: replica["memory"]["memory_limit_mb"] == LIMIT_MB)
         limited: list[dict[str, Any]] = []
-        shortages = [0]
-        async with asyncio.timeout(180):
-            # On a crowded machine it may take a while until a batch is full; on some processors
-            # half of it hardly fits and is halved once more.
-            while shortages[-1] == 0 or shortages[-1] != shortages[-2]:
+        async with asyncio.timeout(120):
+            # On a crowded machine it may take a while until a batch is full.
+            while not ooms(await app.replicas()):
                 limited += await segment_all(app, 96)
                 # Not before the last is counted: what a replica is known to say may be old.
                 total = len(FILES) + len(limited)
                 await app.until_one(lambda replica: replica["images"] == total)  # noqa: B023
-                shortages.append(ooms(await app.replicas()))
         (after,) = await app.replicas()
         assert after["memory"]["shrinks"] > 0
         assert after["memory"]["last_oom_at"] is not None

@@ -19,7 +19,6 @@ pytestmark = pytest.mark.ray
 NAME = "sleeper"
 STATUS = "ray_serve_deployment_status"
 REQUESTS = "ray_serve_replica_processing_queries"
-REFUSED = "ray_spheroserve_configuration_refused"
 HEALTHY = "ray_serve_deployment_replica_healthy"
 MODEL: dict[str, object] = {
     "implementation": "deployments.inference.models:HRNet",
@@ -84,7 +83,6 @@ async def test_the_first_request_wakes_a_model_at_zero(
         assert await of_serve(client) == ("HEALTHY", {"RUNNING": 1})
         # The hook before a pod's end waits until this says 0, which it must go on to say.
         await becomes(REQUESTS, 0, "ingress")
-        await becomes(REFUSED, 0)
 
         # Other limits reach the replica that runs.
         config = copy.deepcopy(running.config)
