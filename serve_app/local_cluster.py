@@ -23,7 +23,7 @@ from ray.serve.exceptions import RayServeException
 from ray.serve.schema import ApplicationStatus, ServeDeploySchema
 
 from deployments.errors import ConfigurationError
-from serve_app.serve_config import INGRESS, RAY_ENVIRONMENT
+from serve_app.serve_config import INGRESS, PROXY_HEALTH_CHECK_PERIOD_S
 
 log = logging.getLogger(__name__)
 
@@ -75,8 +75,9 @@ class LocalCluster:
 
     def start(self) -> None:
         """Start Ray and Serve, and deploy; returns before the applications run."""
-        for name, value in {"RAY_USAGE_STATS_ENABLED": "0", **RAY_ENVIRONMENT}.items():
-            os.environ.setdefault(name, value)
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        period = str(PROXY_HEALTH_CHECK_PERIOD_S)
+        os.environ.setdefault("RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S", period)
         self._before = set(psutil.Process().children())
         cpus = max(os.cpu_count() or 1, math.ceil(self._cpus))
         try:

@@ -31,9 +31,9 @@ _DRAIN_S = 6
 # The same for every model, whatever its limits: Serve replaces all replicas of an application
 # when a policy in it changes.
 _POLICY = "deployments.scaling:replicas_wanted"
-# For those who start Ray. A dead proxy refuses connections until three checks have failed.
+# Of the proxies, for those who start the controller. A dead one refuses connections until three
+# checks have failed.
 PROXY_HEALTH_CHECK_PERIOD_S = 2
-RAY_ENVIRONMENT = {"RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": str(PROXY_HEALTH_CHECK_PERIOD_S)}
 # How long a handle waits before it asks full replicas again. Serve's own 0.5 s is longer than many
 # a batch: the replica stood idle meanwhile, and 64 clients got half of what it can do.
 _ROUTER = {"initial_backoff_s": 0.02, "backoff_multiplier": 2.0, "max_backoff_s": 0.05}

@@ -1,8 +1,8 @@
 """Decodes an uploaded file to RGB. Runs in a child process: see `sandbox`.
 
 The header is checked first (`declared`). Then libpng (imagecodecs) decodes PNG, tifffile TIFF,
-and Pillow JPEG and BMP. For PNG Pillow takes twice as long and keeps only the high byte of 16-bit
-colour; for JPEG it is the one of the two that refuses a file that ends early.
+and Pillow JPEG and BMP. For PNG Pillow is slower and keeps only the high byte of 16-bit colour;
+for JPEG it is the one of the two that refuses a file that ends early.
 
 Alpha is dropped, as SpheroSeg does: the colour stored below transparent pixels is used.
 """
