@@ -2,6 +2,7 @@
 
 import gc
 import platform
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -12,9 +13,17 @@ from deployments.inference.engines.precision import Precision
 from deployments.inference.images.transforms import Preset
 from deployments.inference.types import UInt8Array
 
+# What oneDNN says when it could not write machine code for a layer, and Python where a thread that
+# was to replace such a one could not start.
+_STUCK = ("could not create a primitive", "can't start new thread")
+
 
 class TorchEngine:
     """Runs a network on the CPU in float32; what every other engine is compared with.
+
+    Calls run in a thread of their own. A thread in which oneDNN once found no memory for machine
+    code fails at every new layer ever after, however much there is by then: the assembler in it
+    (Xbyak) keeps its last error per thread. Such a thread is replaced.
 
     Args:
         network: The network with its weights loaded; it maps normalised float32 (N, 3, S, S)
@@ -29,16 +38,28 @@ class TorchEngine:
     precision: Precision = "float32"
 
     def __init__(self, network: nn.Module, preset: Preset, threads: int) -> None:
-        torch.set_num_threads(threads)
         self.device_name = platform.processor() or platform.machine()
         self._graph = SegmentationGraph(network, preset)
 
-    @torch.inference_mode()
+        self._thread = ThreadPoolExecutor(1, "torch")
+        # Starts the thread, before there is a limit that leaves no room for its stack.
+        self._thread.submit(torch.set_num_threads, threads).result()
+
     def run(self, batch: UInt8Array) -> UInt8Array:
         """Make one device call; see ``Engine.run``."""
-        maps: UInt8Array = self._graph(torch.from_numpy(np.ascontiguousarray(batch))).numpy()
-        return maps
+        try:
+            return self._thread.submit(self._call, batch).result()
+        except RuntimeError as error:
+            if any(text in str(error) for text in _STUCK):
+                self._thread.shutdown()
+                self._thread = ThreadPoolExecutor(1, "torch")
+            raise
 
     def release(self) -> None:
         """Collect tensors that only reference cycles hold."""
         gc.collect()
+
+    @torch.inference_mode()
+    def _call(self, batch: UInt8Array) -> UInt8Array:
+        maps: UInt8Array = self._graph(torch.from_numpy(np.ascontiguousarray(batch))).numpy()
+        return maps

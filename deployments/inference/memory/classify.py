@@ -52,7 +52,8 @@ _OOM_TEXTS = re.compile(
     r"|cannot allocate memory"
     r"|can't alloc\b"  # OpenVINO
     r"|Check 'ptr' failed"  # OpenVINO's allocator returned null
-    r"|Resource temporarily unavailable",  # no memory for the stack of a thread
+    r"|Resource temporarily unavailable"  # no memory for the stack of a thread
+    r"|can't start new thread",  # the same, in Python
     re.IGNORECASE,
 )
 

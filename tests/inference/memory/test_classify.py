@@ -24,6 +24,7 @@ from deployments.inference.memory.classify import Kind, classify
         RuntimeError("Exception from src/inference: [GENERAL_ERROR] can't alloc"),
         RuntimeError("Check 'ptr' failed at src/core/memory.cpp:80"),
         RuntimeError("Resource temporarily unavailable"),
+        RuntimeError("can't start new thread"),
     ],
 )
 def test_a_shortage_of_memory(error: Exception) -> None:
