@@ -31,7 +31,7 @@ def test_conversion_calibrates(checkpoint: Path, tmp_path: Path) -> None:
     target = tmp_path / "weights.safetensors"
     output = run("convert", checkpoint, target, "--input-size", 32)
     calibration = checkpoints.read_metadata(target).calibration
-    assert calibration.keys() == {"bfloat16"}
+    assert calibration.keys() == {"bfloat16", "float16"}
     for precision, iou in calibration.items():
         verdict = "agrees with" if iou >= 0.99 else "differs from"
         assert f"{precision} {verdict} float32: mask IoU {iou:.4f}" in output
