@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import tifffile
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, PngImagePlugin
 
 from deployments.errors import ImageTooLarge, InvalidImage
 from deployments.inference.images import reader
@@ -55,6 +55,17 @@ def test_lossless_files_equal_what_pillow_reads(name: str, mode: str) -> None:
         pytest.skip("BMP has no gray with alpha")
     image = Image.fromarray(COLOUR_AND_ALPHA).convert(mode)
     np.testing.assert_array_equal(read(save(image, name)), np.asarray(image.convert("RGB")))
+
+
+def test_a_png_is_decoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow reads its header and its EXIF; the pixels are for libpng."""
+    image = Image.fromarray(COLOUR_AND_ALPHA).convert("RGB")
+    upside_down = Image.Exif()
+    upside_down[0x0112] = 3
+    plain, turned = save(image, "PNG"), save(image, "PNG", exif=upside_down)
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", None)
+    np.testing.assert_array_equal(read(plain), np.asarray(image))
+    np.testing.assert_array_equal(read(turned), np.asarray(image)[::-1, ::-1])
 
 
 def test_alpha_is_dropped_not_composed() -> None:

@@ -72,7 +72,9 @@ def _decode(data: bytes, image_format: Format, limits: ImageLimits) -> tuple[UIn
     with Image.open(io.BytesIO(data), formats=[image_format]) as image:
         if image.size != (header.width, header.height):
             raise InvalidImage(f"The {image_format} image declares two sizes.")
-        orientation = image.getexif().get(_ORIENTATION_TAG, 1)
+        # Not the method of PNG images, which decodes the pixels first, in search of EXIF behind
+        # them. The standard wants it in front.
+        orientation = Image.Image.getexif(image).get(_ORIENTATION_TAG, 1)
         if image_format == "PNG":
             # libpng makes 8 bits of fewer and colours of a palette.
             return _to_rgb(to_uint8(imagecodecs.png_decode(data), max(8, header.bits))), orientation
