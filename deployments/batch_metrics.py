@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ray.util.metrics import Counter, Gauge, Histogram
+from ray.util.metrics import Counter, Histogram
 
 from deployments.errors import ServiceError
 from deployments.inference.types import ProbabilityMap
@@ -49,29 +49,13 @@ class BatchMetrics:
             "Images that a model replica answered with an error",
             tag_keys=("model", "error"),
         )
-        self._ceiling = Gauge(
-            "spheroserve_batch_ceiling_images",
-            "Images that the next device call may take",
-            tag_keys=tags,
-        )
-        self._peak = Gauge(
-            "spheroserve_device_peak_bytes",
-            "Most memory that a device call held",
-            tag_keys=tags,
-        )
-        self._refused = Gauge(
-            "spheroserve_configuration_refused",
-            "1 while the replica keeps its old configuration, since the new one cannot work",
-            tag_keys=tags,
-        )
         self._counters = {
             field: Counter(name, text, tag_keys=tags)
             for field, (name, text) in _MEMORY_COUNTERS.items()
         }
         self._counted = dict.fromkeys(_MEMORY_COUNTERS, 0)
-        gauges = (self._ceiling, self._peak, self._refused)
         histograms = (self._batch, self._device, self._queue)
-        for metric in (*gauges, *histograms, self._failed, *self._counters.values()):
+        for metric in (*histograms, self._failed, *self._counters.values()):
             metric.set_default_tags(default)
 
     def record(self, outcomes: Sequence[ProbabilityMap | ServiceError]) -> None:
@@ -82,18 +66,11 @@ class BatchMetrics:
             else:
                 self._batch.observe(outcome.batch_size)
                 self._device.observe(outcome.seconds)
-                self._queue.observe(outcome.queue_seconds)
-
-    def record_refusal(self, refused: bool) -> None:
-        """Note whether the configuration that came last was refused."""
-        self._refused.set(int(refused))
+                self._queue.observe(outcome.waited_seconds)
 
     def record_memory(self, described: Mapping[str, Any]) -> None:
         """Take over what a runner describes of its memory."""
         memory = described["memory"]
-        self._ceiling.set(described["effective_batch_size"])
-        if memory["peak_reserved_mb"] is not None:
-            self._peak.set(memory["peak_reserved_mb"] * 2**20)
         for field, counter in self._counters.items():
             total, counted = memory[field], self._counted[field]
             # New weights come with a runner that counts from 0 again.

@@ -12,6 +12,7 @@ from typing import Any
 from deployments.config import ModelSpec, Strict
 from deployments.inference.types import UNTRAINED
 from deployments.model_client import ModelClient
+from serve_app.model_gauges import ModelGauges
 from serve_app.service import Health, ModelInfo
 
 log = logging.getLogger(__name__)
@@ -44,6 +45,7 @@ class ModelDirectory:
         self._specs = specs
         self._clients = clients
         self._replicas: dict[str, list[dict[str, Any]]] = {name: [] for name in specs}
+        self._gauges = ModelGauges()
 
     async def watch(self) -> None:
         """Ask the replicas for ever."""
@@ -57,6 +59,7 @@ class ModelDirectory:
         except TimeoutError:
             # Still loading, or too busy to say; what it said last stands until it answers.
             log.debug("%s did not describe itself within %s s", name, _PATIENCE_S)
+        self._gauges.set(name, self._replicas[name])
 
     def models(self) -> dict[str, ModelInfo]:
         """All models, loaded or not."""

@@ -11,11 +11,10 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from serve_app.model_gauges import GAUGES, gauge_values
 from serve_app.service import ModelInfo
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
-
-_MIB = 2**20
 
 
 def write_metrics(
@@ -57,42 +56,15 @@ def _requests(requests: Mapping[tuple[str, int], int], ingress: str) -> Iterator
 
 
 def _models(models: Mapping[str, ModelInfo]) -> Iterator[Metric]:
-    labels = ("model",)
-    count = GaugeMetricFamily("spheroserve_replicas", "Replicas that answer", labels=labels)
-    waiting = GaugeMetricFamily(
-        "spheroserve_images_waiting", "Images that wait at the replicas", labels=labels
-    )
-    ceiling = GaugeMetricFamily(
-        "spheroserve_batch_ceiling_images",
-        "Images that the next device call may take, of the replica that takes fewest",
-        labels=labels,
-    )
-    ooms = GaugeMetricFamily(
-        "spheroserve_replica_ooms",
-        "Device calls that ran out of memory, of the replicas that run now",
-        labels=labels,
-    )
-    peak = GaugeMetricFamily(
-        "spheroserve_device_peak_bytes", "Most memory that a device call held", labels=labels
-    )
-    refused = GaugeMetricFamily(
-        "spheroserve_configuration_refused",
-        "Replicas that keep their old configuration, since the new one cannot work",
-        labels=labels,
-    )
-    for name, info in sorted(models.items()):
+    families = {
+        name: GaugeMetricFamily(name, text, labels=("model",)) for name, text in GAUGES.items()
+    }
+    for model, info in sorted(models.items()):
         replicas = info.state.get("replicas", [])
         assert isinstance(replicas, list)
-        count.add_metric((name,), len(replicas))
-        waiting.add_metric((name,), sum(each["waiting"] for each in replicas))
-        ooms.add_metric((name,), sum(each["memory"]["ooms"] for each in replicas))
-        refused.add_metric((name,), sum(each["refused"] is not None for each in replicas))
-        if replicas:
-            ceiling.add_metric((name,), min(each["effective_batch_size"] for each in replicas))
-        peaks = [each["memory"]["peak_reserved_mb"] for each in replicas]
-        if known := [megabytes for megabytes in peaks if megabytes is not None]:
-            peak.add_metric((name,), max(known) * _MIB)
-    yield from (count, waiting, ceiling, ooms, peak, refused)
+        for name, value in gauge_values(replicas).items():
+            families[name].add_metric((model,), value)
+    yield from families.values()
 
 
 def _jobs(jobs: Mapping[str, Any] | None) -> Iterator[Metric]:

@@ -20,6 +20,7 @@ NAME = "sleeper"
 STATUS = "ray_serve_deployment_status"
 REQUESTS = "ray_serve_replica_processing_queries"
 HEALTHY = "ray_serve_deployment_replica_healthy"
+ANSWERING = "ray_spheroserve_replicas"
 MODEL: dict[str, object] = {
     "implementation": "deployments.inference.models:HRNet",
     "weights": "package:hrnet_compact.safetensors",
@@ -73,6 +74,7 @@ async def test_the_first_request_wakes_a_model_at_zero(
         # By these the alert for a model without a replica knows that none is wanted.
         await becomes(STATUS, 6)
         assert await exported(HEALTHY) == []
+        await becomes(ANSWERING, 0)
         assert await of_serve(client) == ("HEALTHY", {})
         data = encoded(spheroid()[0])
         answers = await asyncio.gather(*(running.segment(data) for _ in range(3)))
@@ -80,6 +82,7 @@ async def test_the_first_request_wakes_a_model_at_zero(
         await running.until(lambda replicas: len(replicas) == 1)
         (awake,) = replica_pids(NAME, NAME)
         await becomes(HEALTHY, 1)
+        await becomes(ANSWERING, 1)
         assert await of_serve(client) == ("HEALTHY", {"RUNNING": 1})
         # The hook before a pod's end waits until this says 0, which it must go on to say.
         await becomes(REQUESTS, 0, "ingress")
