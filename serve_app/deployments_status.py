@@ -4,20 +4,36 @@ import asyncio
 
 from ray import serve
 from ray.exceptions import RayError
-from ray.serve.schema import DeploymentStatusOverview, ReplicaState
+from ray.serve.schema import DeploymentStatusOverview, ReplicaState, ServeStatus
 
+from deployments.threads import in_thread, one_thread
 from serve_app.service import DeploymentState
 
 
-async def deployment_states() -> list[DeploymentState] | None:
-    """Every deployment of every application, by name within it.
+class DeploymentsStatus:
+    """Asks the controller, one question at a time, in a thread of its own.
 
-    Waits for the controller; None where it is gone.
+    A controller that is gone keeps the thread waiting, for as long as Ray looks for it: whoever
+    asks meanwhile waits for the same answer.
     """
-    try:
-        status = await asyncio.to_thread(serve.status)
-    except RayError:
-        return None
+
+    def __init__(self) -> None:
+        self._thread = one_thread("deployments status")
+        self._question: asyncio.Future[ServeStatus] | None = None
+
+    async def states(self) -> list[DeploymentState] | None:
+        """Every deployment of every application, by name within it; None without a controller."""
+        if self._question is None or self._question.done():
+            self._question = asyncio.ensure_future(in_thread(self._thread, serve.status))
+        try:
+            status = await asyncio.shield(self._question)
+        except RayError:
+            return None
+        # Serve answers with nothing where it finds no controller; whoever asks is deployed.
+        return _states(status) or None
+
+
+def _states(status: ServeStatus) -> list[DeploymentState]:
     return [
         DeploymentState(
             application=application,
