@@ -39,13 +39,19 @@ def cli() -> None:
 @variant_option
 @click.option("--seconds", default=10.0, show_default=True, help="Time for each figure.")
 @click.option("--most", type=int, help="Largest batch.")
+@click.option("--device", default="cpu", show_default=True, help="cpu, or a GPU such as cuda:0.")
 def sweep(
-    models: tuple[str, ...], variants: tuple[str, ...], seconds: float, most: int | None
+    models: tuple[str, ...],
+    variants: tuple[str, ...],
+    seconds: float,
+    most: int | None,
+    device: str,
 ) -> None:
     """Images per second, latency and memory by batch size, without the service."""
     from benchmarks import sweep as benchmark
 
-    click.echo(record("sweep", benchmark.sweep(models, variants, seconds, most)))
+    for rows in benchmark.sweep(models, variants, seconds, most, device):
+        click.echo(record("sweep", rows, device=device))
 
 
 @cli.command()

@@ -8,6 +8,7 @@ from benchmarks import autoscale_report, nodes_report, tables
 from benchmarks.plot import line_plot
 from benchmarks.profiles import profile
 from benchmarks.results import Result, latest
+from benchmarks.subjects import PLAIN
 from benchmarks.targets import targets_table
 from deployments.device_profiles import slug
 
@@ -47,9 +48,11 @@ def write(check: bool) -> list[str]:
 
 def generated() -> dict[str, str]:
     """Contents of every file, by its path in the repository."""
-    results = [result for result in latest() if "sweep" in result]
+    results = list(latest())
     files: dict[str, str] = {}
     for result in results:
+        if "sweep" not in result:
+            continue
         device = slug(result["machine"]["device"])
         if (limits := profile(result)) is not None:
             files[f"{_PROFILES}/{device}.json"] = limits
@@ -106,7 +109,7 @@ def _plot(result: Result, variant: str) -> str:
             (figure["batch"], figure["images_per_second"]) for figure in row["batches"]
         ]
         for row in result["sweep"]
-        if row["variant"] == variant and row["engine"] != "torch" and row["batches"]
+        if row["variant"] == variant and row["engine"] not in PLAIN and row["batches"]
     }
     side = next(row["side"] for row in result["sweep"] if row["variant"] == variant)
     device = result["machine"]["device"]

@@ -15,7 +15,7 @@ Result = dict[str, Any]
 Row = Mapping[str, object]
 
 
-def record(section: str, rows: Sequence[Row], folder: Path = RESULTS) -> Path:
+def record(section: str, rows: Sequence[Row], folder: Path = RESULTS, device: str = "cpu") -> Path:
     """Write rows into today's file of this device.
 
     The file begins as its newest one. Other sections stay, and so do rows of this section about
@@ -25,8 +25,9 @@ def record(section: str, rows: Sequence[Row], folder: Path = RESULTS) -> Path:
         section: ``sweep``, ``serve`` or ``cold_start``.
         rows: JSON-ready values, each with its ``variant`` and ``model``.
         folder: Where result files lie.
+        device: ``cpu`` or ``cuda:N``.
     """
-    machine = describe_machine()
+    machine = describe_machine(device)
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     path = folder / slug(str(machine["device"])) / f"{today}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -43,6 +44,11 @@ def record(section: str, rows: Sequence[Row], folder: Path = RESULTS) -> Path:
 
 def _network(row: Row) -> tuple[str, int]:
     return str(row["variant"]), list(CLASSES).index(str(row["model"]))
+
+
+def on_gpu(result: Result) -> bool:
+    """Whether a file is about a GPU."""
+    return "cuda" in result["machine"]
 
 
 def latest(folder: Path = RESULTS) -> Iterator[Result]:

@@ -6,11 +6,13 @@ from pathlib import Path
 
 from deployments.config import PACKAGE_WEIGHTS, ModelSpec, Tunables
 from deployments.inference.engines.graph_cache import cache_directory
-from deployments.inference.engines.precision import RequestedPrecision
+from deployments.inference.engines.precision import Precision, RequestedPrecision
 from deployments.inference.weights_metadata import read_metadata
 
 CLASSES = {"hrnet": "HRNet", "resunet_small": "ResUNetSmall", "resunet_advanced": "ResUNetAdvanced"}
 SIZES = {"compact": 512, "full": 1024}
+PLAIN = ("torch", "compile")
+"""Engines that are not ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +22,11 @@ class Subject:
     Attributes:
         model: Name of the network.
         variant: ``compact``, or ``full`` for the reference widths.
-        engine: ``torch`` or ``openvino``.
+        engine: ``torch`` for plain PyTorch in eager mode, ``compile`` for ``torch.compile``;
+            what the service runs: ``openvino``, ``cuda``, or ``auto``.
         precision: As in models.yaml.
         side: Input size S in pixels.
+        device: ``cpu`` or ``cuda:N``.
     """
 
     model: str
@@ -30,6 +34,12 @@ class Subject:
     engine: str
     precision: RequestedPrecision
     side: int
+    device: str = "cpu"
+
+    @property
+    def plain(self) -> bool:
+        """Whether PyTorch runs it without an engine of ours."""
+        return self.engine in PLAIN
 
     def spec(self) -> ModelSpec:
         """As models.yaml would have it."""
@@ -37,7 +47,8 @@ class Subject:
             {
                 "implementation": f"deployments.inference.models:{CLASSES[self.model]}",
                 "input_size": self.side,
-                "engine": self.engine,
+                "device": self.device.partition(":")[0],
+                "engine": "openvino" if self.engine == "openvino" else "auto",
                 "precision": self.precision,
             }
         )
@@ -63,19 +74,22 @@ def weights(model: str, variant: str) -> Path:
     return path
 
 
-def subjects(models: Sequence[str], variant: str, half: bool) -> list[Subject]:
-    """The baseline and the engines to compare, for some networks of a variant.
+def subjects(
+    model: str, variant: str, fast: Sequence[Precision], device: str = "cpu"
+) -> list[Subject]:
+    """The original's way and the engines to compare, for one network.
 
     Args:
-        models: Their names.
+        model: Its name.
         variant: ``compact`` or ``full``.
-        half: Whether this machine has fast half precision.
+        fast: Precisions below float32 that the device has.
+        device: ``cpu`` or ``cuda:N``.
     """
-    engines: list[tuple[str, RequestedPrecision]] = [("torch", "float32"), ("openvino", "float32")]
-    if half:
-        engines.append(("openvino", "bfloat16"))
-    return [
-        Subject(model, variant, engine, precision, SIZES[variant])
-        for model in models
-        for engine, precision in engines
+    engine = "openvino" if device == "cpu" else "cuda"
+    runs: list[tuple[str, RequestedPrecision]] = [
+        ("torch", "float32"),
+        *((engine, precision) for precision in ("float32", *fast)),
     ]
+    if device != "cpu" and fast:
+        runs.append(("compile", fast[0]))
+    return [Subject(model, variant, *run, SIZES[variant], device) for run in runs]

@@ -6,20 +6,28 @@ only, and that memory is what this one batch needs.
 
 import multiprocessing
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import TypeVar
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
 
 from benchmarks.subjects import CLASSES, Subject, subjects
 from benchmarks.timing import repeat, summary
 from deployments.batch_sizes import load_batch_sizes
 from deployments.config import packaged_configs
 from deployments.inference.calibration_images import calibration_images, mask_iou
-from deployments.inference.engines.openvino_engine import fast_precisions
+from deployments.inference.engines import openvino_engine
+from deployments.inference.engines.base import Engine
+from deployments.inference.engines.precision import Precision
 from deployments.inference.loader import load_model
 from deployments.inference.memory.classify import Kind, classify
 from deployments.inference.memory.process import read_process_memory, reset_process_peak
+
+if TYPE_CHECKING:
+    from benchmarks.plain_torch import PlainTorch
 
 Row = dict[str, object]
 T = TypeVar("T")
@@ -29,42 +37,62 @@ _CALIBRATED = 2
 
 
 def sweep(
-    models: Sequence[str], variants: Sequence[str], seconds: float, most: int | None
-) -> list[Row]:
-    """Measure some networks.
+    models: Sequence[str],
+    variants: Sequence[str],
+    seconds: float,
+    most: int | None,
+    device: str = "cpu",
+) -> Iterator[list[Row]]:
+    """Measure some networks; yields the rows of one after the other.
 
     Args:
         models: Their names.
         variants: ``compact``, ``full``.
         seconds: Time to spend on each figure.
         most: Largest batch; None goes up to max_safe_batch_size of batch_sizes.json.
+        device: ``cpu`` or ``cuda:N``.
     """
     sizes = load_batch_sizes(packaged_configs() / "batch_sizes.json", list(CLASSES))
-    rows = []
+    fast = run_child(_fast_precisions, device)
     for variant in variants:
-        for subject in subjects(models, variant, half=bool(fast_precisions())):
-            safe = sizes.batch_configurations[subject.model].max_safe_batch_size
-            # The original ran one image at a time, in torch.
-            largest = 1 if subject.engine == "torch" else min(safe, most or safe)
-            row = _measure_batches(subject, largest, seconds)
-            if row["stopped"] is None and subject.engine != "torch" and largest < safe:
-                row["stopped"] = f"larger ones than {largest} were not asked for"
-            rows.append(row)
-    return rows
+        for model in models:
+            safe = sizes.batch_configurations[model].max_safe_batch_size
+            compared = subjects(model, variant, fast, device)
+            yield [_measure_batches(subject, safe, most or safe, seconds) for subject in compared]
 
 
-def _measure_batches(subject: Subject, largest: int, seconds: float) -> Row:
+def _fast_precisions(device: str) -> tuple[Precision, ...]:
+    """In a child process, since whoever asks a GPU keeps some of its memory."""
+    if device == "cpu":
+        return openvino_engine.fast_precisions()
+    from deployments.inference.engines import cuda_engine
+
+    return cuda_engine.fast_precisions(device)
+
+
+def batches(largest: int) -> Iterator[int]:
+    """Powers of two, and the largest."""
+    batch = 1
+    while batch < largest:
+        yield batch
+        batch *= 2
+    yield largest
+
+
+def _measure_batches(subject: Subject, safe: int, most: int, seconds: float) -> Row:
+    # The original ran one image at a time; what it is compared with answers one, too.
+    largest = 1 if subject.plain else min(safe, most)
     figures: list[Row] = []
     stopped = None
-    batch = 1
-    while batch <= largest:
+    for batch in batches(largest):
         figure = _in_child(subject, batch, seconds)
         if isinstance(figure, str):
             stopped = f"batch {batch}: {figure}"
             break
         print(subject.model, subject.variant, subject.engine, subject.precision, figure, flush=True)
         figures.append(figure)
-        batch *= 2
+    if stopped is None and not subject.plain and largest < safe:
+        stopped = f"larger ones than {largest} were not asked for"
     row: Row = {
         "model": subject.model,
         "variant": subject.variant,
@@ -74,7 +102,7 @@ def _measure_batches(subject: Subject, largest: int, seconds: float) -> Row:
         "batches": figures,
         "stopped": stopped,
     }
-    if subject.precision != "float32":
+    if subject.precision != "float32" and figures:
         row["mask_iou"] = run_child(agreement, subject)
     return row
 
@@ -86,7 +114,8 @@ def _in_child(subject: Subject, batch: int, seconds: float) -> Row | str:
         return "the process was killed"
     except (RuntimeError, MemoryError) as error:
         problem = classify(error)
-        if problem.kind is not Kind.OOM:
+        # torch's compiler needs others, for C++ and for Triton, that may be missing.
+        if problem.kind is not Kind.OOM and subject.engine != "compile":
             raise
         return str(problem)
 
@@ -98,7 +127,7 @@ def run_child(function: Callable[..., T], *arguments: object) -> T:
 
 def measure(subject: Subject, batch: int, seconds: float) -> Row:
     """One figure; runs in the child process."""
-    engine = load_model(subject.spec(), subject.tunables(batch), "cpu").engine
+    engine = _engine(subject, batch)
     images = calibration_images(subject.side, batch)
     reset_process_peak()
     times = repeat(lambda: engine.run(images), seconds, least=2)
@@ -108,15 +137,33 @@ def measure(subject: Subject, batch: int, seconds: float) -> Row:
         "images_per_second": round(batch * 1000 / figure["p50_ms"], 3),
         **figure,
         "cpu_s_per_image": round(statistics.median(times.cpu) / batch, 4),
-        "peak_mb": round(read_process_memory().peak_bytes / _MIB),
+        "peak_mb": round(_peak_bytes(subject.device) / _MIB),
     }
 
 
 def agreement(subject: Subject) -> float:
-    """Lowest mask IoU of half precision against float32 on the same engine."""
+    """Lowest mask IoU of half precision against float32: on the same engine, or in eager mode."""
     images = calibration_images(subject.side, _CALIBRATED)
-    exact = Subject(subject.model, subject.variant, subject.engine, "float32", subject.side)
-    maps = [
-        load_model(one.spec(), one.tunables(), "cpu").engine.run(images) for one in (exact, subject)
-    ]
+    engine = "torch" if subject.plain else subject.engine
+    exact = replace(subject, precision="float32", engine=engine)
+    engines = [_engine(one) for one in (exact, subject)]
+    maps = [np.concatenate([engine.run(image[None]) for image in images]) for engine in engines]
     return round(mask_iou(*maps), 4)
+
+
+def _engine(subject: Subject, batch: int = 1) -> "Engine | PlainTorch":
+    if subject.plain:
+        # Imported here: OpenVINO's figures are without the memory of torch.
+        from benchmarks.plain_torch import PlainTorch
+
+        return PlainTorch(subject)
+    return load_model(subject.spec(), subject.tunables(batch), subject.device).engine
+
+
+def _peak_bytes(device: str) -> int:
+    """Of the process on a CPU; on a GPU what torch has reserved there."""
+    if device == "cpu":
+        return read_process_memory().peak_bytes
+    import torch
+
+    return torch.cuda.max_memory_reserved(device)

@@ -4,7 +4,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from benchmarks import reference
-from benchmarks.results import Result
+from benchmarks.gpu_limits import least_seconds
+from benchmarks.results import Result, on_gpu
+from benchmarks.subjects import PLAIN
 
 NAMES = {
     "hrnet": "HRNet",
@@ -68,14 +70,6 @@ def best(row: dict[str, Any]) -> dict[str, Any]:
     return min(figures, key=seconds)
 
 
-def optimal(row: dict[str, Any]) -> dict[str, Any]:
-    """On a CPU: the batch with the shortest 95th percentile, the larger one within 2 %."""
-    shortest = min(figure["p95_ms"] for figure in row["batches"])
-    figures = [figure for figure in row["batches"] if figure["p95_ms"] <= shortest * 1.02]
-    largest: dict[str, Any] = figures[-1]
-    return largest
-
-
 def speed_table(result: Result) -> str:
     """In the user's form: seconds per image as the original ran, as we run, and the ratio."""
     head = (
@@ -85,18 +79,19 @@ def speed_table(result: Result) -> str:
         "original's way, s",
         "here, s",
         "actual speed-up",
-        "in CPU time",
+        "of the arithmetic limit" if on_gpu(result) else "in CPU time",
         "fastest batch",
         "masks agree",
     )
     rows = []
     for row in result["sweep"]:
         before = baseline(result, row)
-        if row["engine"] == "torch" or before is None or not row["batches"]:
+        if row["engine"] in PLAIN or before is None or not row["batches"]:
             continue
         fastest = best(row)
         was, now = seconds(before), seconds(fastest)
         work = before["cpu_s_per_image"] / fastest["cpu_s_per_image"]
+        limit = limit_ratio(result, row)
         rows.append(
             (
                 NAMES[row["model"]],
@@ -104,13 +99,28 @@ def speed_table(result: Result) -> str:
                 f"{row['engine']} {row['precision']}",
                 f"{was:.3g}",
                 f"{now:.3g}",
-                f"{was / now:.2f} ×",
-                f"{work:.2f} ×",
+                _times(was / now),
+                _times(limit) if on_gpu(result) else _times(work),
                 fastest["batch"],
                 f"IoU {row['mask_iou']:.4f}" if "mask_iou" in row else "float32",
             )
         )
     return table(head, rows)
+
+
+def _times(ratio: float | None) -> str:
+    return "" if ratio is None else f"{ratio:.2f} ×"
+
+
+def limit_ratio(result: Result, row: dict[str, Any]) -> float | None:
+    """Seconds of an image over those of its arithmetic alone, at full width in half precision.
+
+    None for other rows, and for a device whose speed is not listed.
+    """
+    if row["variant"] != "full" or row["precision"] == "float32":
+        return None
+    least = least_seconds(result["machine"]["device"], row["model"])
+    return seconds(best(row)) / least if least else None
 
 
 def batch_table(result: Result) -> str:
@@ -149,7 +159,7 @@ def batch_table(result: Result) -> str:
 def serve_tables(result: Result) -> str:
     """The service under load, beside the bare engine."""
     parts = []
-    for run in result.get("serve", []):
+    for run in result["serve"]:
         bare = max(figure["images_per_second"] for figure in run["bare"])
         rows = [
             (
@@ -186,7 +196,7 @@ def serve_tables(result: Result) -> str:
             f"The bare engine spends {alone:.0f}, {alone / together:.2f} of that.\n\n"
             f"Resident memory (PSS), MB: {memory}."
         )
-    return "\n\n".join(parts) or "Not measured on this device."
+    return "\n\n".join(parts)
 
 
 def cold_start_table(result: Result) -> str:

@@ -75,7 +75,8 @@ class ModelSpec(Strict):
         input_size: Side S in pixels of the square that the network sees.
         preset: Name of the resize and normalisation (``deployments.inference.images``).
         cpu_fallback: Whether an image that does not fit a GPU even alone is run on the CPU.
-        threads: CPU threads of one device call; None takes every core that the process may use.
+        threads: CPU threads of one device call; None takes every core that the process may use,
+            or as many as its container's limit allows.
         engine: What runs the network. ``auto`` is OpenVINO on the CPU for the networks that
             come with us, torch otherwise.
         precision: Arithmetic of the network. ``auto`` goes below float32 only where the

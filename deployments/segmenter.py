@@ -1,9 +1,9 @@
 """One replica of one model: gate, batch queue, and the thread that runs the network.
 
 The class is bound once per model by ``serve_app/app.py``. Its event loop never blocks: device
-calls run in one thread of their own, so that only one thing is on the device at a time and
-``check_health`` answers meanwhile. New weights are loaded in a thread that yields to it, while the
-old ones go on serving.
+calls run in one thread of their own, so that ``check_health`` answers meanwhile. New weights are
+loaded in a thread that yields to it, and warmed up there where memory has no limit, while the old
+ones go on serving.
 """
 
 import asyncio
@@ -110,7 +110,6 @@ class Segmenter:
                 log.exception("%s keeps its configuration", self._name)
                 known = isinstance(error, ServiceError | ValidationError)
                 self._refused = str(error) if known else f"{type(error).__name__}: {error}"
-            self._metrics.record_refusal(self._refused is not None)
 
     async def _change(self, user_config: dict[str, object]) -> None:
         tunables = Tunables.model_validate(user_config)
@@ -148,14 +147,17 @@ class Segmenter:
         """
         request_id = serve.context._get_serve_request_context().request_id
         now = time.monotonic()
-        item = TracedItem(pixels, now, now + seconds, request_id, tracing.current())
+        span = tracing.current()
         with self._idleness.image():
             async with self._gate.passage(priority):
+                admitted = time.monotonic()
+                item = TracedItem(pixels, now, admitted, now + seconds, request_id, span)
                 outcome: ProbabilityMap | ServiceError = await self._join_batch(item)
         if isinstance(outcome, ServiceError):
             raise outcome
-        began = now + outcome.queue_seconds
-        tracing.past_span("queue", now, began)
+        began = now + outcome.waited_seconds
+        tracing.past_span("queue", now, admitted)
+        tracing.past_span("batch wait", admitted, began)
         tracing.past_span("device", began, began + outcome.seconds)
         return outcome
 
@@ -248,8 +250,10 @@ class Segmenter:
         if present is not None:
             await in_thread(self._thread, present.make_room)
             loading = self._loader
-            # The calls of both at once would not fit a share of a GPU.
-            proving = self._loader if self._device == "cpu" else self._thread
+            # A limit of memory holds for the process or its share of a GPU, not for a thread: both
+            # networks at once would not fit, and one would pay for the other.
+            limited = self._device != "cpu" or tunables.memory_limit_mb is not None
+            proving = self._thread if limited else self._loader
         try:
             loaded = await in_thread(
                 loading, lambda: load_model(self._spec, tunables, self._device)

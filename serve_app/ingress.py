@@ -23,7 +23,7 @@ from deployments.logs import join_serve_logs
 from deployments.model_client import ModelClient
 from serve_app import metrics
 from serve_app.authentication import use_pixels
-from serve_app.deployments_status import deployment_states
+from serve_app.deployments_status import DeploymentsStatus
 from serve_app.directory import ModelDirectory, ModelLimits
 from serve_app.drain import WorkInHand
 from serve_app.exposure import check_http
@@ -67,6 +67,7 @@ class Ingress:
         self._specs = {name: ModelSpec.model_validate(spec) for name, spec in specs.items()}
         self._clients = {name: ModelClient(name, handle) for name, handle in handles.items()}
         self._directory = ModelDirectory(self._specs, self._clients)
+        self._deployments = DeploymentsStatus()
         self._sandbox = Sandbox(
             self._settings.decode_workers,
             SandboxLimits(
@@ -114,7 +115,7 @@ class Ingress:
 
     async def deployments(self) -> list[DeploymentState] | None:
         """See ``SegmentationService``."""
-        return await deployment_states()
+        return await self._deployments.states()
 
     def activity(self) -> Activity:
         """What this ingress replica waits for; see ``SegmentationService``."""
@@ -167,9 +168,10 @@ class Ingress:
         stages = {
             "decode": prepared - started,
             "queue": answer.queue_seconds,
+            "batch_wait": answer.batch_wait_seconds,
             "device": answer.seconds,
             # Clocks of two processes may differ by a little.
-            "transport": max(0.0, answered - prepared - answer.queue_seconds - answer.seconds),
+            "transport": max(0.0, answered - prepared - answer.waited_seconds - answer.seconds),
             "polygons": ended - answered,
         }
         self._metrics.stages(model, stages)

@@ -48,8 +48,8 @@ def check_devices(profile: Profile, gpus: int | None = None) -> None:
         gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if wanted and not gpus:
         raise ConfigurationError(
-            f"profile '{profile.name}' needs a GPU for {', '.join(wanted)}, and this machine has "
-            "none that torch can use; start with --profile local"
+            f"profile '{profile.name}' needs a GPU for {', '.join(wanted)}, and there is none that "
+            "torch can use; start with --profile local"
         )
     if wanted:
         check_gpu_shares(gpu_shares(profile), gpus)

@@ -17,9 +17,9 @@ from serve_app.error_handlers import status_of
 OTHER = "other"
 """Stands for every model that is not served, since a label must not take any value."""
 
-STAGES = ("decode", "queue", "device", "polygons", "transport", "total")
-"""Parts of a request: in a child process, at the replica, on the device, in a child process,
-between the processes; and all of it."""
+STAGES = ("decode", "queue", "batch_wait", "device", "polygons", "transport", "total")
+"""Parts of a request: in a child process, at the replica, for company in a batch, on the device,
+in a child process, between the processes; and all of it."""
 
 # What nginx logs where the client went away before the answer.
 _CLIENT_GONE = 499

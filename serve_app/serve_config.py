@@ -7,7 +7,6 @@ import math
 from typing import Any
 
 from deployments.config import ModelConfig, Profile
-from deployments.errors import ConfigurationError
 from deployments.job_worker import JobLimits
 from serve_app.exposure import Exposure
 from serve_app.settings import Settings
@@ -137,7 +136,7 @@ def target_requests(batch_size: int) -> int:
     """Requests per replica that autoscaling aims at: a batch on the device and half of one.
 
     Above it, more than half of the next batch waits already. It stays below what a replica
-    holds, so that load shows before the replicas are full.
+    holds, so that load shows before requests queue in front of the replicas.
     """
     return math.ceil(1.5 * batch_size)
 
@@ -145,11 +144,6 @@ def target_requests(batch_size: int) -> int:
 def _autoscaling(name: str, model: ModelConfig, batch_size: int) -> dict[str, Any]:
     scaling = model.autoscaling
     target = scaling.target_ongoing_requests or target_requests(batch_size)
-    if target >= ongoing_requests(batch_size):
-        raise ConfigurationError(
-            f"{name}: target_ongoing_requests {target:g} must stay below the "
-            f"{ongoing_requests(batch_size)} requests that a replica holds, or it never scales"
-        )
     return {
         "min_replicas": scaling.min_replicas,
         "max_replicas": scaling.max_replicas,

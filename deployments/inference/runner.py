@@ -1,7 +1,7 @@
 """The network of one replica: runs batches within memory, and describes itself.
 
 No Ray here: a test, a benchmark or a script uses it as a replica does. ``run``, ``tune`` and
-``warm_up`` block and belong to one thread; ``check_health`` and ``describe`` may be called
+``warm_up`` block and never run at the same time; ``check_health`` and ``describe`` may be called
 from any.
 """
 
@@ -38,12 +38,14 @@ class BatchItem:
     Attributes:
         pixels: uint8 (S, S, 3) RGB.
         arrived: ``time.monotonic()`` of its arrival at the replica.
+        admitted: The same of its admission to the next batch.
         deadline: ``time.monotonic()`` after which nobody waits for it.
         request_id: For the log.
     """
 
     pixels: UInt8Array
     arrived: float
+    admitted: float
     deadline: float
     request_id: str
 
@@ -150,7 +152,7 @@ class ModelRunner:
         """
         grey = np.full((self._side, self._side, 3), _GREY, dtype=np.uint8)
         started = time.monotonic()
-        item = BatchItem(grey, started, float("inf"), "warm-up")
+        item = BatchItem(grey, started, started, float("inf"), "warm-up")
         for outcome in self.run([item] * self._tunables.max_batch_size):
             if isinstance(outcome, ImageExceedsMemory) and self._tunables.memory_limit_mb:
                 raise self._shortage(grey, self._tunables.memory_limit_mb)
@@ -179,7 +181,8 @@ class ModelRunner:
                 device=self._loaded.engine.device,
                 weights=self._loaded.sha256,
                 seconds=outcome.value.seconds,
-                queue_seconds=outcome.value.started - item.arrived,
+                queue_seconds=item.admitted - item.arrived,
+                batch_wait_seconds=outcome.value.started - item.admitted,
             )
             for item, outcome in zip(items, outcomes, strict=True)
         ]

@@ -50,7 +50,8 @@ class ProbabilityMap:
         device: Where the call ran, ``cpu`` or ``cuda:N``.
         weights: SHA-256 (hex) of the weights; None for an untrained network.
         seconds: Wall time of the device call.
-        queue_seconds: Time from arrival at the replica to the start of the device call.
+        queue_seconds: Time from arrival at the replica to admission to the next batch.
+        batch_wait_seconds: Time from there to the device call: waiting for more images.
     """
 
     probability: UInt8Array
@@ -59,3 +60,9 @@ class ProbabilityMap:
     weights: str | None
     seconds: float
     queue_seconds: float
+    batch_wait_seconds: float
+
+    @property
+    def waited_seconds(self) -> float:
+        """Time from arrival at the replica to the device call."""
+        return self.queue_seconds + self.batch_wait_seconds

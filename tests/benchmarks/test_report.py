@@ -114,6 +114,65 @@ def test_without_every_network_there_is_no_profile() -> None:
     assert profile(RESULT) is None
 
 
+def on_a_gpu(peak: int = 8000, mask_iou: float = 0.999) -> dict[str, Any]:
+    """Every network at full width on an NVIDIA H200 with 100 GiB."""
+
+    def full(engine: str, precision: str, *figures: dict[str, Any], **more: Any) -> dict[str, Any]:
+        return {**row(engine, precision, *figures, **more), "variant": "full", "side": 1024}
+
+    rows = [
+        full("torch", "float32", figure(1, 10.0, 101)),
+        full("cuda", "float32", figure(1, 15.0, 70)),
+        full(
+            "cuda",
+            "bfloat16",
+            figure(1, 20.0, 55, peak=peak),
+            figure(2, 39.5, 55, peak=2 * peak),
+            figure(4, 40.0, 110, peak=4 * peak),
+            mask_iou=mask_iou,
+        ),
+        full("cuda", "float16", figure(1, 80.0, 12), mask_iou=0.9999),
+    ]
+    machine = {**RESULT["machine"], "device": "NVIDIA H200", "memory_gb": 100.0, "cuda": "12.6"}
+    sweep = [{**each, "model": model} for model in CLASSES for each in rows]
+    return {**RESULT, "machine": machine, "sweep": sweep}
+
+
+@pytest.mark.parametrize(
+    ("peak", "mask_iou", "sizes"),
+    [
+        # 39.5 images/s are within 2 % of the most.
+        (5000, 0.999, (2, 4)),
+        # 0.3 of 100 GiB less the reserve are 26112 MiB: four images do not fit.
+        (8000, 0.999, (2, 2)),
+        (20000, 0.999, (1, 1)),
+        # bfloat16 finds other masks, so float16 is served.
+        (5000, 0.98, (1, 1)),
+    ],
+)
+def test_a_gpu_takes_the_smallest_batch_with_the_most_images(
+    peak: int, mask_iou: float, sizes: tuple[int, int]
+) -> None:
+    limits = json.loads(profile(on_a_gpu(peak, mask_iou)) or "")["batch_configurations"]["hrnet"]
+    assert (limits["optimal_batch_size"], limits["max_safe_batch_size"]) == sizes
+    assert limits["expected_throughput"] == {2: 39.5, 1: 20 if mask_iou > 0.99 else 80}[sizes[0]]
+
+
+def test_a_gpu_whose_share_holds_no_image_has_no_profile() -> None:
+    assert profile(on_a_gpu(30000)) is None
+
+
+def test_a_gpu_is_compared_with_its_arithmetic() -> None:
+    _, _, exact, half, *_ = cells(tables.speed_table(on_a_gpu()))
+    assert exact[2:6] == ["cuda float32", "0.1", "0.0667", "1.50 ×"]
+    # 746 GFLOP at 989 TFLOP/s take 0.754 ms; an image takes 25 ms.
+    assert half[5:7] == ["4.00 ×", "33.14 ×"]
+    _, _, *aims = cells(targets_table(on_a_gpu()))
+    assert aims[0][1:] == ["≥ 3 ×", "4", "yes"]
+    assert aims[1][1:] == ["≤ 8 ×", "33.1", "no"]
+    assert len(aims) == 2 * len(CLASSES)
+
+
 def test_aims_are_compared_with_what_was_found() -> None:
     served = {
         "model": "hrnet",
@@ -121,7 +180,7 @@ def test_aims_are_compared_with_what_was_found() -> None:
         "proxy": "default",
         "bare": [{"images_per_second": 10.0}],
         "closed_loop": [{"clients": 16, "images_per_second": 8.0}],
-        "one_request_ms": {"queue": 1.5, "overhead": 30.5},
+        "one_request_ms": {"queue": 1.0, "batch_wait": 0.5, "overhead": 30.5},
     }
     started = {"model": "hrnet", "variant": "full", "warm_s": 9.5}
     result = {**RESULT, "serve": [served], "cold_start": [started]}

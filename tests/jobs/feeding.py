@@ -80,7 +80,7 @@ class FakeModel:
         probability = np.zeros((SIDE, SIDE), np.uint8)
         probability[16:48, 16:48] = 255
         weights = str(self.replicas[0]["weights_sha256"])
-        return ProbabilityMap(probability, 1, "cpu", weights, 0.01, 0.0)
+        return ProbabilityMap(probability, 1, "cpu", weights, 0.01, 0.0, 0.0)
 
     async def describe(self, seconds: float) -> list[dict[str, Any]]:
         return self.replicas

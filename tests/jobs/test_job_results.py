@@ -24,7 +24,7 @@ def result_of(mask: UInt8Array, detect_holes: bool = True) -> bytes:
     height, width = mask.shape
     polygons = extract_polygons(mask * 255, width, height, 0.5, detect_holes)
     image = PreparedImage(mask, width, height)
-    answer = ProbabilityMap(mask, 4, "cpu", "f" * 64, 0.5, 0.1)
+    answer = ProbabilityMap(mask, 4, "cpu", "f" * 64, 0.5, 0.1, 0.0)
     return encode_result("hrnet", 0.5, detect_holes, image, answer, polygons, {"inference": 0.5})
 
 

@@ -30,6 +30,7 @@ REQUEST = {
     "decode",
     "polygons",
     "queue",
+    "batch wait",
     "device",
     "batch hrnet",
     "device call",
@@ -156,7 +157,12 @@ def test_a_request_and_a_job_can_be_followed(url: str, collector: Collector) -> 
 
     assert spans["proxy_http_request ingress POST"].parent_span_id.hex() == CALLER
     assert parent("decode") == parent("polygons") == "segment"
-    assert parent("queue") == parent("device") == "replica_handle_request hrnet segment"
+    assert (
+        parent("queue")
+        == parent("batch wait")
+        == parent("device")
+        == "replica_handle_request hrnet segment"
+    )
     assert parent("device call") == "batch hrnet"
     linked = {names[link.span_id] for link in spans["batch hrnet"].links}
     assert linked == {"replica_handle_request hrnet segment"}

@@ -43,6 +43,7 @@ def segmentation(count: int = 1, width: int = 320, height: int = 200) -> Segment
         stages={
             "decode": 0.25,
             "queue": 0.0625,
+            "batch_wait": 0.003125,
             "device": 0.5,
             "transport": 0.03125,
             "polygons": 0.125,

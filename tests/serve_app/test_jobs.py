@@ -72,7 +72,7 @@ def result_file() -> tuple[bytes, Any]:
     height, width = mask.shape
     polygons = extract_polygons(mask * 255, width, height, 0.5, True)
     prepared = PreparedImage(mask, width, height)
-    answer = ProbabilityMap(mask, 4, "cpu", "f" * 64, 0.5, 0.1)
+    answer = ProbabilityMap(mask, 4, "cpu", "f" * 64, 0.5, 0.1, 0.0)
     data = encode_result("hrnet", 0.5, True, prepared, answer, polygons, {"inference": 0.5})
     return data, mask
 

@@ -53,6 +53,7 @@ async def test_header_tells_how_long_each_stage_took(client: httpx.AsyncClient) 
     assert timing == {
         "decode": "250.00",
         "queue": "62.50",
+        "batch_wait": "3.12",
         "device": "500.00",
         "transport": "31.25",
         "polygons": "125.00",

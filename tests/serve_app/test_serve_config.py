@@ -2,7 +2,6 @@ import pytest
 from ray.serve.schema import ServeDeploySchema
 
 from deployments.config import Autoscaling, Profile, load_profile, packaged_configs
-from deployments.errors import ConfigurationError
 from deployments.scaling import replicas_wanted
 from serve_app.serve_config import ongoing_requests, render, required_cpus, target_requests
 from serve_app.settings import Settings
@@ -69,12 +68,6 @@ def test_autoscaling_of_a_model_reaches_serve() -> None:
         "policy": deployments("local")["hrnet"]["autoscaling_config"]["policy"],  # type: ignore[index]
     }
     assert entry["hrnet"]["max_surge_percent"] == 0
-
-
-def test_a_target_that_full_replicas_never_show_is_refused() -> None:
-    assert deployments(scaled(target_ongoing_requests=25))
-    with pytest.raises(ConfigurationError, match=r"hrnet: target_ongoing_requests 26 .* below"):
-        deployments(scaled(target_ongoing_requests=26))
 
 
 def test_a_model_that_may_go_to_zero_finds_room_when_it_comes_back() -> None:
