@@ -144,8 +144,8 @@ def measure(subject: Subject, batch: int, seconds: float) -> Row:
 def agreement(subject: Subject) -> float:
     """Lowest mask IoU of half precision against float32: on the same engine, or in eager mode."""
     images = calibration_images(subject.side, _CALIBRATED)
-    engine = "torch" if subject.plain else subject.engine
-    exact = replace(subject, precision="float32", engine=engine)
+    reference = "torch" if subject.plain else subject.engine
+    exact = replace(subject, precision="float32", engine=reference)
     engines = [_engine(one) for one in (exact, subject)]
     maps = [np.concatenate([engine.run(image[None]) for image in images]) for engine in engines]
     return round(mask_iou(*maps), 4)

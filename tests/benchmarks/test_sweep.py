@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+import torch
 
+from benchmarks.machine import describe_machine
 from benchmarks.plain_torch import PlainTorch
 from benchmarks.subjects import Subject, subjects
-from benchmarks.sweep import batches
+from benchmarks.sweep import batches, measure, run_child
 from deployments.inference.calibration_images import calibration_images
 from deployments.inference.loader import load_model
 
@@ -43,3 +45,15 @@ def test_the_originals_way_finds_what_the_service_finds() -> None:
     found = PlainTorch(original).run(images)
     assert (found > 127).any()
     assert np.abs(found.astype(int) - expected).max() <= 2
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("engine", ["torch", "cuda"])
+def test_a_gpu_is_measured(engine: str) -> None:
+    subject = Subject("hrnet", "compact", engine, "float32", 512, "cuda:0")
+    figure = run_child(measure, subject, 1, 0.1)
+    assert float(str(figure["images_per_second"])) > 0
+    assert 0 < int(str(figure["peak_mb"])) < 4000
+    machine = describe_machine("cuda:0")
+    assert machine["device"] == torch.cuda.get_device_name("cuda:0") != machine["processor"]
