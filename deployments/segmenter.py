@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 _INITIAL_BATCH = 1
 
 # The most there is. Ray starts replicas with 15, so that a batch gets two thirds of the processor
-# while weights are loaded beside it.
+# while weights are loaded beside it. OpenVINO's helper threads serve both and keep the 15.
 _LOADER_NICENESS = 19
 
 
