@@ -13,6 +13,8 @@ import orjson
 from rich.console import Console
 from rich.progress import Progress
 
+from serve_app.cli.api_key import api_key_option, key_headers
+
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"}
 _AT_ONCE = 16
 _TIMEOUT_S = 300.0
@@ -31,8 +33,15 @@ _TIMEOUT_S = 300.0
 @click.option("--holes/--no-holes", default=True, show_default=True)
 @click.option("--url", default="http://127.0.0.1:8000", show_default=True)
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=Path("segmented"))
+@api_key_option("user")
 def segment(
-    paths: tuple[Path, ...], model: str, threshold: float, holes: bool, url: str, out: Path
+    paths: tuple[Path, ...],
+    model: str,
+    threshold: float,
+    holes: bool,
+    url: str,
+    out: Path,
+    api_key: str | None,
 ) -> None:
     """Segment images, or all images of folders; write JSON and an overlay for each to --out.
 
@@ -44,7 +53,8 @@ def segment(
         sys.exit(1)
     out.mkdir(parents=True, exist_ok=True)
     fields = {"model": model, "threshold": str(threshold), "detect_holes": str(holes).lower()}
-    failures = asyncio.run(_segment_all(images, output_names(images), fields, url, out))
+    names = output_names(images)
+    failures = asyncio.run(_segment_all(images, names, fields, url, key_headers(api_key), out))
     click.echo(f"{len(images) - len(failures)} of {len(images)} images segmented into {out}")
     for image, reason in failures:
         click.echo(f"failed: {image}: {reason}", err=True)
@@ -75,13 +85,18 @@ def output_names(images: list[Path]) -> list[str]:
 
 
 async def _segment_all(
-    images: list[Path], names: list[str], fields: dict[str, str], url: str, out: Path
+    images: list[Path],
+    names: list[str],
+    fields: dict[str, str],
+    url: str,
+    headers: dict[str, str],
+    out: Path,
 ) -> list[tuple[Path, str]]:
     places = asyncio.Semaphore(_AT_ONCE)
     failures: list[tuple[Path, str]] = []
     with Progress(console=Console(stderr=True)) as progress:
         bar = progress.add_task("segmenting", total=len(images))
-        async with httpx.AsyncClient(base_url=url, timeout=_TIMEOUT_S) as client:
+        async with httpx.AsyncClient(base_url=url, headers=headers, timeout=_TIMEOUT_S) as client:
 
             async def one(image: Path, name: str) -> None:
                 async with places:

@@ -11,6 +11,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from serve_app.cli.api_key import api_key_option, key_headers
+
 _TIMEOUT_S = 10.0
 _PERIOD_S = 2.0
 
@@ -18,11 +20,7 @@ _PERIOD_S = 2.0
 @click.command()
 @click.option("--url", default="http://127.0.0.1:8000", show_default=True)
 @click.option("--watch", is_flag=True, help="Show it again every two seconds, until Ctrl-C.")
-@click.option(
-    "--api-key",
-    envvar="SPHEROSERVE_API_KEY",
-    help="Key of scope operator, where the service wants one; also SPHEROSERVE_API_KEY.",
-)
+@api_key_option("operator")
 def status(url: str, watch: bool, api_key: str | None) -> None:
     """Show deployments, replicas, queues, batch sizes, memory, jobs and mails of a service.
 
@@ -30,8 +28,7 @@ def status(url: str, watch: bool, api_key: str | None) -> None:
     configuration.
     """
     console = Console()
-    headers = {"X-API-Key": api_key} if api_key else {}
-    with httpx.Client(base_url=url, headers=headers, timeout=_TIMEOUT_S) as client:
+    with httpx.Client(base_url=url, headers=key_headers(api_key), timeout=_TIMEOUT_S) as client:
         if not watch:
             overview = fetch(client)
             console.print(view(overview))

@@ -1,6 +1,7 @@
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import httpx
 import pytest
@@ -49,7 +50,14 @@ class Server(uvicorn.Server):
 @pytest.fixture
 def url(service: FakeService) -> Iterator[str]:
     """Address of a real server in front of the fake service."""
-    config = uvicorn.Config(create_app(service, NO_JOBS, Settings()), port=0, log_level="error")
+    with serving(service, Settings()) as address:
+        yield address
+
+
+@contextmanager
+def serving(service: FakeService, settings: Settings) -> Iterator[str]:
+    """A real server in front of the fake service; yields its address."""
+    config = uvicorn.Config(create_app(service, NO_JOBS, settings), port=0, log_level="error")
     server = Server(config)
     thread = threading.Thread(target=lambda: asyncio.run(server.serve()))
     thread.start()

@@ -7,8 +7,12 @@ import cv2
 import pytest
 from click.testing import CliRunner
 
+from serve_app.api_keys import digest_of, new_key
 from serve_app.cli.segment import find_images, output_names, segment
+from serve_app.settings import Settings
 from tests.scenes import encoded, spheroid
+from tests.serve_app.conftest import serving
+from tests.serve_app.fakes import FakeService
 
 
 @pytest.fixture
@@ -38,6 +42,22 @@ def test_an_unknown_model_fails_with_a_list(url: str, folder: Path, tmp_path: Pa
     assert "a.png: status 400" in result.output
     assert "b.TIF: status 400" in result.output
     assert "0 of 2 images" in result.output
+
+
+def test_a_service_with_keys_takes_one(
+    service: FakeService, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, file = new_key(), tmp_path / "keys.json"
+    file.write_text(json.dumps({"keys": [{"name": "lab", "sha256": digest_of(key)}]}))
+    with serving(service, Settings(api_keys_file=file)) as url:
+        arguments = [str(folder), "--url", url, "--out", str(tmp_path / "out")]
+        refused = CliRunner().invoke(segment, arguments)
+        assert refused.exit_code == 1
+        assert "a.png: status 401" in refused.output
+        named = CliRunner().invoke(segment, [*arguments, "--api-key", key])
+        assert named.exit_code == 0, named.output
+        monkeypatch.setenv("SPHEROSERVE_API_KEY", key)
+        assert CliRunner().invoke(segment, arguments).exit_code == 0
 
 
 def test_a_service_that_is_not_there_is_told(folder: Path, tmp_path: Path) -> None:
