@@ -113,7 +113,7 @@ def _model(name: str, profile: Profile, settings: Settings) -> dict[str, Any]:
         "user_config": tunables.model_dump(),
         "max_ongoing_requests": ongoing_requests(tunables.max_batch_size),
         "max_queued_requests": settings.max_queued_requests,
-        "autoscaling_config": _autoscaling(name, model, tunables.max_batch_size),
+        "autoscaling_config": _autoscaling(model, tunables.max_batch_size),
         "request_router_config": _ROUTER,
         "max_surge_percent": model.max_surge_percent,
         "ray_actor_options": {"num_cpus": model.num_cpus, "num_gpus": model.num_gpus},
@@ -141,7 +141,7 @@ def target_requests(batch_size: int) -> int:
     return math.ceil(1.5 * batch_size)
 
 
-def _autoscaling(name: str, model: ModelConfig, batch_size: int) -> dict[str, Any]:
+def _autoscaling(model: ModelConfig, batch_size: int) -> dict[str, Any]:
     scaling = model.autoscaling
     target = scaling.target_ongoing_requests or target_requests(batch_size)
     return {

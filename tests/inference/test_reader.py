@@ -68,6 +68,19 @@ def test_a_png_is_decoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_array_equal(read(turned), np.asarray(image)[::-1, ::-1])
 
 
+def test_exif_behind_the_pixels_of_a_png_counts() -> None:
+    image = Image.fromarray(COLOUR_AND_ALPHA).convert("RGB")
+    upside_down = Image.Exif()
+    upside_down[0x0112] = 3
+    data = save(image, "PNG", exif=upside_down)
+    start = data.index(b"eXIf") - 4
+    end = start + 12 + int.from_bytes(data[start : start + 4], "big")
+    assert end < data.index(b"IDAT")
+    last = data.index(b"IEND") - 4
+    moved = data[:start] + data[end:last] + data[start:end] + data[last:]
+    np.testing.assert_array_equal(read(moved), np.asarray(image)[::-1, ::-1])
+
+
 def test_alpha_is_dropped_not_composed() -> None:
     pixels = np.dstack([COLOUR, np.zeros_like(GRAY)])
     np.testing.assert_array_equal(read(save(pixels, "PNG")), COLOUR)

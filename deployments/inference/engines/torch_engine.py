@@ -40,7 +40,6 @@ class TorchEngine:
     def __init__(self, network: nn.Module, preset: Preset, threads: int) -> None:
         self.device_name = platform.processor() or platform.machine()
         self._graph = SegmentationGraph(network, preset)
-
         self._thread = ThreadPoolExecutor(1, "torch")
         # Starts the thread, before there is a limit that leaves no room for its stack.
         self._thread.submit(torch.set_num_threads, threads).result()

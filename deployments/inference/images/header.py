@@ -5,6 +5,7 @@ allocate is checked here, against `ImageLimits`, before a decoder sees the file.
 """
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -109,16 +110,22 @@ def read_png_header(data: bytes) -> Header:
     samples, depths = _PNG_COLOURS.get(colour, (0, ()))
     if bits not in depths:
         raise InvalidImage(f"The PNG image has an unknown pixel type ({colour}, {bits} bits).")
-    position, names = 8, set()
-    while position + 12 <= len(data):
+    names = list(png_chunks(data))
+    if b"IEND" not in names:
+        raise InvalidImage("The PNG image is truncated.")
+    if colour == 3 and b"PLTE" not in names:
+        raise InvalidImage("The PNG image lacks its palette.")
+    return Header(width, height, samples, bits)
+
+
+def png_chunks(data: bytes) -> Iterator[bytes]:
+    """Names of the chunks of a PNG file, in order; those that are whole, up to IEND."""
+    position, name = 8, b""
+    while position + 12 <= len(data) and name != b"IEND":
         length, name = struct.unpack_from(">I4s", data, position)
         position += 12 + length
-        names.add(name)
-        if name == b"IEND" and position <= len(data):
-            if colour == 3 and b"PLTE" not in names:
-                raise InvalidImage("The PNG image lacks its palette.")
-            return Header(width, height, samples, bits)
-    raise InvalidImage("The PNG image is truncated.")
+        if position <= len(data):
+            yield name
 
 
 def read_jpeg_header(data: bytes) -> Header:

@@ -8,6 +8,7 @@ Alpha is dropped, as SpheroSeg does: the colour stored below transparent pixels 
 """
 
 import io
+import itertools
 import logging
 import warnings
 
@@ -19,7 +20,7 @@ from PIL import Image
 
 from deployments.errors import ImageTooLarge, InvalidImage, ServiceError
 from deployments.inference.images.declared import read_header
-from deployments.inference.images.header import Format, detect_format
+from deployments.inference.images.header import Format, detect_format, png_chunks
 from deployments.inference.images.limits import ImageLimits
 from deployments.inference.images.samples import to_uint8
 from deployments.inference.images.tiff_header import TiffHeader
@@ -32,6 +33,7 @@ Image.MAX_IMAGE_PIXELS = None
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)
 
 _ORIENTATION_TAG = 0x0112
+_PNG_METADATA = {b"eXIf", b"tEXt", b"zTXt", b"iTXt"}
 
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR = 0, 1, 2, 3, 5, 6
 
@@ -72,13 +74,22 @@ def _decode(data: bytes, image_format: Format, limits: ImageLimits) -> tuple[UIn
     with Image.open(io.BytesIO(data), formats=[image_format]) as image:
         if image.size != (header.width, header.height):
             raise InvalidImage(f"The {image_format} image declares two sizes.")
-        # Not the method of PNG images, which decodes the pixels first, in search of EXIF behind
-        # them. The standard wants it in front.
-        orientation = Image.Image.getexif(image).get(_ORIENTATION_TAG, 1)
+        if image_format == "PNG" and not _may_have_late_exif(data):
+            # The method of PNG images would decode all pixels, in search of EXIF behind them.
+            exif = Image.Image.getexif(image)
+        else:
+            exif = image.getexif()
+        orientation = exif.get(_ORIENTATION_TAG, 1)
         if image_format == "PNG":
             # libpng makes 8 bits of fewer and colours of a palette.
             return _to_rgb(to_uint8(imagecodecs.png_decode(data), max(8, header.bits))), orientation
         return np.asarray(image if image.mode == "RGB" else image.convert("RGB")), orientation
+
+
+def _may_have_late_exif(data: bytes) -> bool:
+    """Whether a PNG file has a chunk behind its pixels that may hold EXIF, as text too."""
+    behind = itertools.dropwhile(lambda name: name != b"IDAT", png_chunks(data))
+    return not _PNG_METADATA.isdisjoint(behind)
 
 
 def _decode_tiff(data: bytes, header: TiffHeader) -> UInt8Array:
