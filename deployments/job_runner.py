@@ -187,7 +187,7 @@ class Jobs:
         """
         return await summarise(self._store)
 
-    def check_health(self) -> None:
+    async def check_health(self) -> None:
         """Called by Serve; raising makes it replace this replica.
 
         Raises:

@@ -137,7 +137,7 @@ class Notifier:
             "mails": {state.value: number for state, number in counts.items()},
         }
 
-    def check_health(self) -> None:
+    async def check_health(self) -> None:
         """Called by Serve; raising makes it replace this replica.
 
         Raises:

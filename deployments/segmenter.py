@@ -184,7 +184,7 @@ class Segmenter:
             runner.forget()
             self._join_batch.set_max_batch_size(self._batch_size())
 
-    def check_health(self) -> None:
+    async def check_health(self) -> None:
         """Called by Serve; raising makes it replace this replica.
 
         Raises:

@@ -23,6 +23,7 @@ from ray.serve.exceptions import RayServeException
 from ray.serve.schema import ApplicationStatus, ServeDeploySchema
 
 from deployments.errors import ConfigurationError
+from deployments.inference.memory.heap import ONE_HEAP
 from serve_app.serve_config import INGRESS, PROXY_HEALTH_CHECK_PERIOD_S
 
 log = logging.getLogger(__name__)
@@ -78,6 +79,7 @@ class LocalCluster:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         period = str(PROXY_HEALTH_CHECK_PERIOD_S)
         os.environ.setdefault("RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S", period)
+        os.environ.setdefault(*ONE_HEAP)
         self._before = set(psutil.Process().children())
         cpus = max(os.cpu_count() or 1, math.ceil(self._cpus))
         try:

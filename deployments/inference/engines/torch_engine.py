@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from deployments.inference.engines.buckets import run_in_parts
 from deployments.inference.engines.graph import SegmentationGraph
 from deployments.inference.engines.precision import Precision
 from deployments.inference.images.transforms import Preset
@@ -20,6 +21,9 @@ _STUCK = ("could not create a primitive", "can't start new thread")
 
 class TorchEngine:
     """Runs a network on the CPU in float32; what every other engine is compared with.
+
+    oneDNN keeps the machine code that it writes for each batch size: 13 MiB for the packaged HRNet.
+    So batches run in powers of two, as in every engine; a dozen sizes would use up a limit.
 
     Calls run in a thread of their own. A thread in which oneDNN once found no memory for machine
     code fails at every new layer ever after, however much there is by then: the assembler in it
@@ -47,7 +51,7 @@ class TorchEngine:
     def run(self, batch: UInt8Array) -> UInt8Array:
         """Make one device call; see ``Engine.run``."""
         try:
-            return self._thread.submit(self._call, batch).result()
+            return run_in_parts(np.ascontiguousarray(batch), self._run_part)
         except RuntimeError as error:
             if any(text in str(error) for text in _STUCK):
                 self._thread.shutdown()
@@ -58,7 +62,10 @@ class TorchEngine:
         """Collect tensors that only reference cycles hold."""
         gc.collect()
 
+    def _run_part(self, batch: UInt8Array) -> UInt8Array:
+        return self._thread.submit(self._call, batch).result()
+
     @torch.inference_mode()
     def _call(self, batch: UInt8Array) -> UInt8Array:
-        maps: UInt8Array = self._graph(torch.from_numpy(np.ascontiguousarray(batch))).numpy()
+        maps: UInt8Array = self._graph(torch.from_numpy(batch)).numpy()
         return maps

@@ -1,10 +1,7 @@
 """The memory of one replica's device: its limit is set here, its use is measured here."""
 
-from deployments.inference.memory.limits import (
-    ProcessMemoryLimit,
-    limit_gpu_memory,
-    return_freed_memory,
-)
+from deployments.inference.memory.heap import prepare_heap
+from deployments.inference.memory.limits import ProcessMemoryLimit, limit_gpu_memory
 from deployments.inference.memory.tracking import (
     CudaProbe,
     MemoryProbe,
@@ -51,7 +48,7 @@ class DeviceMemory:
             if self._process.limit_mb is None:
                 # Without a limit the C library has kept what earlier calls freed, and it goes
                 # on counting: the limit is on top of what is held now.
-                return_freed_memory()
+                prepare_heap()
                 self._process = ProcessMemoryLimit()
             self._process.set(memory_limit_mb)
 

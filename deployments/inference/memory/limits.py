@@ -5,7 +5,6 @@ GPU torch's caching allocator is capped at the replica's share; on CPU the kerne
 private memory of the process. Both fail in the allocator, where it can be caught.
 """
 
-import ctypes
 import resource
 from collections.abc import Mapping
 
@@ -13,8 +12,6 @@ from deployments.errors import ConfigurationError
 from deployments.inference.memory.process import read_process_memory
 
 _MIB = 2**20
-_M_MMAP_THRESHOLD = -3  # glibc, malloc.h
-_MMAP_THRESHOLD_BYTES = 4 * _MIB
 
 
 def check_gpu_shares(shares: Mapping[str, float], gpus: float = 1.0) -> None:
@@ -80,28 +77,12 @@ def limit_gpu_memory(device: str, share: float, reserve_percent: float) -> float
     return fraction
 
 
-def return_freed_memory() -> None:
-    """Make glibc give large blocks back to the kernel as soon as they are freed.
-
-    By default glibc learns to keep blocks of up to 32 MiB in the heap of each thread, where
-    they stay counted against the limit: after one failed call, batches that had fitted do not
-    fit again. With a fixed threshold, tensors are mapped one by one; each call pays for the
-    page faults. Call it before the first inference.
-
-    Raises:
-        ConfigurationError: The C library has no ``mallopt`` or refuses.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is None or mallopt(_M_MMAP_THRESHOLD, _MMAP_THRESHOLD_BYTES) != 1:
-        raise ConfigurationError("memory_limit_mb on CPU needs glibc's mallopt")
-
-
 class ProcessMemoryLimit:
     """A limit on the private memory of this process, as RLIMIT_DATA.
 
     The kernel then refuses memory and torch raises; only the soft limit is moved, so that it can
-    be raised or cleared again. Threads and other libraries share the limit: it needs room for
-    their stacks and buffers too.
+    be raised or cleared again. Threads and other libraries share the limit; see ``heap`` for what
+    is kept for them.
     """
 
     def __init__(self) -> None:

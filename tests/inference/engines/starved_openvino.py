@@ -15,7 +15,8 @@ import numpy as np
 from deployments.inference.engines.openvino_engine import OpenVinoEngine
 from deployments.inference.memory.controller import MemoryController
 from deployments.inference.memory.executor import BatchExecutor
-from deployments.inference.memory.limits import ProcessMemoryLimit, return_freed_memory
+from deployments.inference.memory.heap import return_freed_memory
+from deployments.inference.memory.limits import ProcessMemoryLimit
 from deployments.inference.memory.outcomes import Decision, Event, Item, Result
 from deployments.inference.memory.state import MemoryKey
 from deployments.inference.types import UInt8Array

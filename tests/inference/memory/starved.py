@@ -15,7 +15,8 @@ from torch import nn
 
 from deployments.inference.memory.controller import MemoryController
 from deployments.inference.memory.executor import BatchExecutor
-from deployments.inference.memory.limits import ProcessMemoryLimit, return_freed_memory
+from deployments.inference.memory.heap import return_freed_memory
+from deployments.inference.memory.limits import ProcessMemoryLimit
 from deployments.inference.memory.outcomes import Decision, Event, Item, Result
 from deployments.inference.memory.state import MemoryKey
 from deployments.inference.memory.tracking import MemoryTracker, ProcessProbe
