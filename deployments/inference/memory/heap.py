@@ -86,9 +86,12 @@ def _reserve_small_blocks() -> None:
 
 def _reserve_stacks() -> None:
     """Leave stacks: glibc keeps those of ended threads, up to 40 MiB, for the next ones."""
-    together = threading.Barrier(_RESERVED_THREADS)
-    threads = [threading.Thread(target=together.wait) for _ in range(_RESERVED_THREADS)]
-    for thread in threads:
-        thread.start()
+    done = threading.Event()
+    threads = [threading.Thread(target=done.wait) for _ in range(_RESERVED_THREADS)]
+    try:
+        for thread in threads:
+            thread.start()
+    finally:
+        done.set()
     for thread in threads:
         thread.join()
