@@ -1,6 +1,7 @@
 """Memory runs out for real: torch's own allocator fails under a limit set by the kernel."""
 
 import asyncio
+import itertools
 import os
 import signal
 from collections import Counter
@@ -9,7 +10,10 @@ from typing import Any
 
 import httpx
 import pytest
+from safetensors.torch import load_file
 
+from deployments.config import PACKAGE_WEIGHTS
+from deployments.inference import checkpoints
 from tests.ray.applications import Application, application
 from tests.ray.conftest import Service
 from tests.scenes import dice, encoded, painted, spheroid
@@ -91,6 +95,42 @@ async def test_a_batch_that_does_not_fit_costs_no_request(
         await app.until_one(lambda replica: replica["effective_batch_size"] == BATCH)
         answers = await segment_all(app, 24)
         assert max(answer["batch_size_used"] for answer in answers) == BATCH
+
+
+async def test_new_weights_under_a_limit_cost_no_request(
+    service: Service, client: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    packaged = PACKAGE_WEIGHTS / "hrnet_compact.safetensors"
+    state = {key: tensor.float() * 0.99 for key, tensor in load_file(packaged).items()}
+    other = tmp_path / "other.safetensors"
+    checkpoints.save(other, state, checkpoints.read_metadata(packaged))
+    statuses: Counter[int] = Counter()
+
+    async def send(app: Application) -> None:
+        for file in itertools.cycle(FILES):
+            statuses[(await app.segment(file)).status_code] += 1
+
+    async with application(service, client, tmp_path, "rolled", HRNET, batch_size=BATCH) as app:
+        await app.tune(memory_limit_mb=LIMIT_MB)
+        await app.until_one(lambda replica: replica["memory"]["memory_limit_mb"] == LIMIT_MB)
+        (before,) = await app.replicas()
+        sending = [asyncio.create_task(send(app)) for _ in range(2 * BATCH)]
+        try:
+            await app.until_one(lambda replica: replica["memory"]["ooms"] > 0)
+            await app.tune(memory_limit_mb=LIMIT_MB, weights=str(other))
+            await app.until_one(lambda replica: replica["weights"] == other.name)
+            answered = statuses.total()
+            await app.until_one(lambda _: statuses.total() > answered + 2 * BATCH)
+        finally:
+            for task in sending:
+                task.cancel()
+            ends = await asyncio.gather(*sending, return_exceptions=True)
+        (after,) = await app.replicas()
+        assert set(statuses) == {200}
+        assert {type(end) for end in ends} == {asyncio.CancelledError}
+        assert after["pid"] == before["pid"]
+        assert after["memory"]["memory_limit_mb"] == LIMIT_MB
+        assert after["effective_batch_size"] < BATCH
 
 
 async def test_two_replicas_are_told_apart_and_reset_together(
