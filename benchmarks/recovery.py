@@ -25,7 +25,7 @@ from benchmarks.job_service import images
 from benchmarks.local_service import local_service
 from benchmarks.machine import describe_machine
 from deployments.config import load_profile, packaged_configs
-from serve_app.serve_config import PROXY_HEALTH_CHECK_PERIOD_S, render, required_cpus
+from serve_app.serve_config import CONTROLLER_ENVIRONMENT, render, required_cpus
 from serve_app.settings import Settings
 from tests.ray.processes import replica_pids
 
@@ -110,7 +110,7 @@ def _proxy() -> psutil.Process:
 def main() -> None:
     """Measure, and write the result."""
     rows = [
-        measure(None, PROXY_HEALTH_CHECK_PERIOD_S),
+        measure(None, int(CONTROLLER_ENVIRONMENT[_PROXY_PERIOD])),
         measure(DEFAULT_HEALTH_CHECK_PERIOD_S, _SERVES_PROXY_PERIOD_S),
     ]
     result = {

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ray.serve._private import constants
 from ray.serve._private.config import DeploymentConfig
-from ray.serve._private.constants import PROXY_HEALTH_CHECK_PERIOD_S as SERVES_PROXY_PERIOD_S
 from ray.serve.config import AutoscalingConfig, HTTPOptions
 
 from deployments.config import load_profile, packaged_configs
 from serve_app.app import START_ATTEMPTS
-from serve_app.serve_config import PROXY_HEALTH_CHECK_PERIOD_S, render
+from serve_app.serve_config import CONTROLLER_ENVIRONMENT, render
 from serve_app.settings import ENV_PREFIX, Settings
 
 _RECOVERY = Path(__file__).parent.parent / "benchmarks" / "results" / "recovery.json"
@@ -35,6 +35,15 @@ _SCALING = {
         "the average must ask for less for so long; between two folders of images people pause "
         "for minutes",
         _MODELS,
+    ),
+}
+_CONTROLLER = {
+    "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": (
+        "a dead proxy refuses connections until three checks have failed: {proxy}"
+    ),
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": (
+        "a proxy that is not up after three times as long is killed and started anew; on a busy "
+        "machine it may need more than 15 s"
     ),
 }
 _DEPLOYMENT = {
@@ -118,12 +127,15 @@ def serving_table() -> str:
             "a model that cannot start seldom can at the twentieth attempt",
             "`serve_app/app.py`",
         ),
-        _row(
-            "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S",
-            _value(PROXY_HEALTH_CHECK_PERIOD_S),
-            _value(SERVES_PROXY_PERIOD_S),
-            "a dead proxy refuses connections until three checks have failed: {proxy}",
-            "environment of `spheroserve up`, of the head on Kubernetes",
+        *(
+            _row(
+                name,
+                ours,
+                _value(getattr(constants, name.removeprefix("RAY_SERVE_"))),
+                _CONTROLLER[name],
+                "environment of `spheroserve up`, of the head on Kubernetes",
+            )
+            for name, ours in CONTROLLER_ENVIRONMENT.items()
         ),
     ]
     recovered = {kind: _recovered(kind) for kind in ("replica", "proxy")}

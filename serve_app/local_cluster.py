@@ -24,7 +24,7 @@ from ray.serve.schema import ApplicationStatus, ServeDeploySchema
 
 from deployments.errors import ConfigurationError
 from deployments.inference.memory.heap import ONE_HEAP
-from serve_app.serve_config import INGRESS, PROXY_HEALTH_CHECK_PERIOD_S
+from serve_app.serve_config import CONTROLLER_ENVIRONMENT, INGRESS
 
 log = logging.getLogger(__name__)
 
@@ -76,10 +76,9 @@ class LocalCluster:
 
     def start(self) -> None:
         """Start Ray and Serve, and deploy; returns before the applications run."""
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        period = str(PROXY_HEALTH_CHECK_PERIOD_S)
-        os.environ.setdefault("RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S", period)
-        os.environ.setdefault(*ONE_HEAP)
+        defaults = {"RAY_USAGE_STATS_ENABLED": "0", **CONTROLLER_ENVIRONMENT}
+        for name, value in [*defaults.items(), ONE_HEAP]:
+            os.environ.setdefault(name, value)
         self._before = set(psutil.Process().children())
         cpus = max(os.cpu_count() or 1, math.ceil(self._cpus))
         try:

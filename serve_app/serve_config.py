@@ -30,9 +30,13 @@ _DRAIN_S = 6
 # The same for every model, whatever its limits: Serve replaces all replicas of an application
 # when a policy in it changes.
 _POLICY = "deployments.scaling:replicas_wanted"
-# Of the proxies, for those who start the controller. A dead one refuses connections until three
-# checks have failed.
-PROXY_HEALTH_CHECK_PERIOD_S = 2
+# For those who start the controller, which looks after the proxies. A dead one refuses connections
+# until three checks have failed. One that takes long to start on a busy machine is not dead: after
+# Serve's own 5 s, three times, it would be killed.
+CONTROLLER_ENVIRONMENT = {
+    "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "2",
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "30",
+}
 # How long a handle waits before it asks full replicas again. Serve's own 0.5 s is longer than many
 # a batch: the replica stood idle meanwhile, and 64 clients got half of what it can do.
 _ROUTER = {"initial_backoff_s": 0.02, "backoff_multiplier": 2.0, "max_backoff_s": 0.05}

@@ -110,8 +110,6 @@ def url(collector: Collector, tmp_path: Path) -> Iterator[str]:
             "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{collector.server_port}",
             "OTEL_EXPORTER_OTLP_COMPRESSION": "none",
             "OTEL_BSP_SCHEDULE_DELAY": "200",
-            # On a busy machine a proxy takes longer to start than Serve waits for it.
-            "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
             "SPHEROSERVE_DATA_DIR": str(tmp_path),
             "SMTP_HOST": "127.0.0.1",
             "SMTP_PORT": str(sink.port),
